@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slipway: compiled DSPy programs behind gRPC, and the loop around them."""
+
+__version__ = "0.1.0"

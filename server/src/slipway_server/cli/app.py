@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command tree. Each entry names the module that holds the command; it is imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from slipway_server.errors import SlipwayError
+
+COMMANDS = {
+    "serve": ("slipway_server.cli.serve", "Serve a compiled program over gRPC."),
+    "ask": ("slipway_server.cli.ask", "Ask a running server one question."),
+    "ingest": ("slipway_server.cli.ingest", "Make a collection from documents."),
+    "compile": ("slipway_server.cli.compile", "Compile a program into an artifact."),
+    "evaluate": ("slipway_server.cli.evaluate", "Score a program or an artifact."),
+    "artifact": ("slipway_server.cli.artifact", "Show, list, verify, promote and roll back artifacts."),
+    "cache": ("slipway_server.cli.cache", "Look after the shared cache."),
+    "config": ("slipway_server.cli.config", "Print every configuration key, its value and origin."),
+    "simulate-provider": (
+        "slipway_server.cli.simulate_provider",
+        "Run an OpenAI-compatible provider with real quotas.",
+    ),
+}
+"""Name → module with a `command` (a typer.Typer), and the line in `slipway --help`."""
+
+
+class _LazyGroup(TyperGroup):
+    """Lists the commands without importing them."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: object, cmd_name: str) -> typer.core.TyperCommand | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, line = COMMANDS[cmd_name]
+        if "--help" in sys.argv[1:2] or len(sys.argv) == 1:
+            return typer.core.TyperCommand(cmd_name, help=line)
+        command = typer.main.get_command(importlib.import_module(module).command)
+        command.name = cmd_name
+        return command  # type: ignore[return-value]
+
+
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root() -> None:
+    """Compiled DSPy programs in production: ingest, compile, serve, ask."""
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 a check said no, 2 a mistake or a failure, in one line."""
+    try:
+        app()
+    except SlipwayError as error:
+        typer.secho(f"slipway: {error.message}", fg=typer.colors.RED, err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

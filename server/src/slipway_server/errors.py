@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one catalogue of errors: what a caller sees over gRPC, what the CLI prints, and a row each in docs/errors.md.
+
+Raise the most specific class with one line that names the cause and the remedy; the line is public, so it never
+contains exception text, secrets or another user's data::
+
+    raise InputWrongType("field 'k' must be a number, got a string", field="k")
+
+::
+
+    SlipwayError
+    ├── CallerError               the caller's mistake, never retried
+    │   ├── InputUnknownField, InputMissingField, InputWrongType, InputEmpty, InputTooLarge, RequestInvalid
+    │   ├── ContextTooLong
+    │   ├── PinUnknown
+    │   └── MethodUnsupported
+    ├── OperatorError             a wrong deployment, never retried
+    │   ├── ConfigInvalid, ProgramInvalid, PortTaken
+    │   ├── ArtifactMissing, ArtifactInvalid, ArtifactForeign, ArtifactRequired
+    │   ├── CollectionMissing, CollectionMismatch, CorpusInvalid, DatasetInvalid
+    │   ├── ProviderAuth, ProviderBilling, ProviderModelUnknown, ProviderRejected
+    │   └── CompileFailed, RunVoid
+    ├── OverloadError             waiting helps; says how long
+    │   ├── QueueWaitTooLong, ProviderRateLimited, EmbedderRateLimited, ServerBusy
+    ├── UnavailableError          something that we need is away
+    │   ├── ProviderUnavailable, ProviderCircuitOpen, RetrievalUnavailable, EmbedderUnavailable
+    │   └── ServerDraining, NotReady
+    └── FailureError              the request was fine, the answer was not
+        ├── DeadlineTooShort, AnswerUnparseable, ProgramFailed, InternalError, DataCorrupt
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+DOMAIN = "slipway"
+
+NEVER_RETRY = -1
+"""Value of grpc-retry-pushback-ms that stops the caller's own retries (gRPC proposal A6)."""
+
+
+class Code(StrEnum):
+    """Canonical status codes by name (google.rpc.Code); `serving` maps them to grpc.StatusCode."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_FOUND = "NOT_FOUND"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+
+
+class SlipwayError(Exception):
+    """Base of every expected error.
+
+    Args:
+        message: One line, cause and remedy, safe to show to a caller.
+        retry_after_seconds: Wait at least this long before trying again; None where waiting does not help.
+        metadata: The dynamic parts of the message, for google.rpc.ErrorInfo. Keys are lower_snake_case, for ever.
+    """
+
+    code: ClassVar[Code]
+    reason: ClassVar[str]
+    """UPPER_SNAKE_CASE name of the row in docs/errors.md; stays for ever."""
+    retryable: ClassVar[bool] = False
+    """Another attempt by the caller may succeed."""
+    meaning: ClassVar[str]
+    """The row's text in docs/errors.md."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
+        self.metadata = metadata
+
+    @property
+    def pushback_ms(self) -> int | None:
+        """Value for the trailer grpc-retry-pushback-ms, or None for no trailer.
+
+        Retryable with a known wait: that wait. Not retryable: never. Retryable without one: the client's own backoff.
+        """
+        if not self.retryable:
+            return NEVER_RETRY
+        if self.retry_after_seconds is None:
+            return None
+        return max(1, round(self.retry_after_seconds * 1000))
+
+
+# ---- the caller's mistakes
+
+
+class CallerError(SlipwayError):
+    """The request cannot succeed as it is."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class InputUnknownField(CallerError):
+    reason = "INPUT_UNKNOWN_FIELD"
+    meaning = "`inputs` has a field that the program does not take. `ArtifactService.GetServing` lists the fields."
+
+
+class InputMissingField(CallerError):
+    reason = "INPUT_MISSING_FIELD"
+    meaning = "`inputs` lacks a field that the program needs."
+
+
+class InputWrongType(CallerError):
+    reason = "INPUT_WRONG_TYPE"
+    meaning = "A field of `inputs` has a value of another type than the program's signature says."
+
+
+class InputEmpty(CallerError):
+    reason = "INPUT_EMPTY"
+    meaning = "The question, or every text field of `inputs`, is empty."
+
+
+class InputTooLarge(CallerError):
+    reason = "INPUT_TOO_LARGE"
+    meaning = "The inputs are larger than SLIPWAY_MAX_INPUT_BYTES."
+
+
+class RequestInvalid(CallerError):
+    reason = "REQUEST_INVALID"
+    meaning = "A field of the request other than `inputs` is malformed (request_id, page_token, page_size, …)."
+
+
+class ContextTooLong(CallerError):
+    reason = "CONTEXT_TOO_LONG"
+    meaning = "Prompt and inputs exceed the model's context window. Shorten the input, or serve with a smaller k."
+
+
+class PinUnknown(CallerError):
+    code = Code.NOT_FOUND
+    reason = "PIN_UNKNOWN"
+    meaning = "`pin` names a variant or digest that this server does not serve; it never falls back to another one."
+
+
+class MethodUnsupported(CallerError):
+    code = Code.UNIMPLEMENTED
+    reason = "METHOD_UNSUPPORTED"
+    meaning = "The served program or this deployment does not offer the method."
+
+
+# ---- a wrong deployment
+
+
+class OperatorError(SlipwayError):
+    """The deployment must be changed; the same call fails until then."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ConfigInvalid(OperatorError):
+    reason = "CONFIG_INVALID"
+    meaning = "A configuration key is unknown, or its value is not of its type."
+
+
+class ProgramInvalid(OperatorError):
+    reason = "PROGRAM_INVALID"
+    meaning = "SLIPWAY_PROGRAM names no importable dspy.Module class."
+
+
+class PortTaken(OperatorError):
+    reason = "PORT_TAKEN"
+    meaning = "Another process listens on the port."
+
+
+class ArtifactMissing(OperatorError):
+    reason = "ARTIFACT_MISSING"
+    meaning = "There is no file at SLIPWAY_ARTIFACT, or its manifest is missing."
+
+
+class ArtifactInvalid(OperatorError):
+    reason = "ARTIFACT_INVALID"
+    meaning = "The artifact is not JSON, truncated, has keys that are not allowed, or differs from its digest."
+
+
+class ArtifactForeign(OperatorError):
+    reason = "ARTIFACT_FOREIGN"
+    meaning = "The artifact was compiled for another program, or for other fields than the code has now."
+
+
+class ArtifactRequired(OperatorError):
+    reason = "ARTIFACT_REQUIRED"
+    meaning = "No artifact is configured; SLIPWAY_ALLOW_UNCOMPILED=1 serves the program as it is."
+
+
+class CollectionMissing(OperatorError):
+    reason = "COLLECTION_MISSING"
+    meaning = "The collection does not exist; `slipway ingest` makes it."
+
+
+class CollectionMismatch(OperatorError):
+    reason = "COLLECTION_MISMATCH"
+    meaning = "The collection was made with another embedder or dimension than the configured one."
+
+
+class CorpusInvalid(OperatorError):
+    reason = "CORPUS_INVALID"
+    meaning = "A corpus is missing, empty or has a line that is not a JSON object with text."
+
+
+class DatasetInvalid(OperatorError):
+    reason = "DATASET_INVALID"
+    meaning = "A file of examples is missing, empty or has a line that is not a JSON object with the program's fields."
+
+
+class ProviderAuth(OperatorError):
+    reason = "PROVIDER_AUTH"
+    meaning = "The provider refuses the API key."
+
+
+class ProviderBilling(OperatorError):
+    reason = "PROVIDER_BILLING"
+    meaning = "The provider's account has no quota or credit left; waiting does not help."
+
+
+class ProviderModelUnknown(OperatorError):
+    reason = "PROVIDER_MODEL_UNKNOWN"
+    meaning = "The provider does not know the configured model."
+
+
+class ProviderRejected(OperatorError):
+    reason = "PROVIDER_REJECTED"
+    meaning = "The provider refuses the request as invalid, for another reason than its length."
+
+
+class CompileFailed(OperatorError):
+    reason = "COMPILE_FAILED"
+    meaning = "The optimizer made no usable program; the message says why."
+
+
+class RunVoid(OperatorError):
+    reason = "RUN_VOID"
+    meaning = (
+        "More than 2 % of an evaluation's items failed for infrastructure reasons: its score would be meaningless."
+    )
+
+
+# ---- waiting helps
+
+
+class OverloadError(SlipwayError):
+    """Too much for now; `retry_after_seconds` says when to come back."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    retryable = True
+
+
+class QueueWaitTooLong(OverloadError):
+    reason = "QUEUE_WAIT_TOO_LONG"
+    meaning = "The predicted wait for the provider's quota exceeds the deadline or the configured cap; refused at once."
+
+
+class ProviderRateLimited(OverloadError):
+    reason = "PROVIDER_RATE_LIMITED"
+    meaning = (
+        "The provider answers 429 and the wait that it asks for does not fit into the deadline or the retry budget."
+    )
+
+
+class ServerBusy(OverloadError):
+    reason = "SERVER_BUSY"
+    meaning = "This server handles as many requests as SLIPWAY_MAX_CONCURRENT_REQUESTS allows."
+
+
+# ---- something is away
+
+
+class UnavailableError(SlipwayError):
+    """Something that the request needs is away."""
+
+    code = Code.UNAVAILABLE
+
+
+class ProviderUnavailable(UnavailableError):
+    reason = "PROVIDER_UNAVAILABLE"
+    meaning = "The provider failed every attempt; the attempts are spent, so the caller is told not to add its own."
+
+
+class ProviderCircuitOpen(UnavailableError):
+    retryable = True
+    reason = "PROVIDER_CIRCUIT_OPEN"
+    meaning = "The provider failed so often that it is not called for a while; `RetryInfo` says how long."
+
+
+class RetrievalUnavailable(UnavailableError):
+    reason = "RETRIEVAL_UNAVAILABLE"
+    meaning = "The vector store does not answer."
+
+
+class EmbedderUnavailable(UnavailableError):
+    reason = "EMBEDDER_UNAVAILABLE"
+    meaning = "The embedding endpoint does not answer."
+
+
+class EmbedderRateLimited(OverloadError):
+    reason = "EMBEDDER_RATE_LIMITED"
+    meaning = "The embedding endpoint answers 429 and the wait does not fit into the deadline."
+
+
+class ServerDraining(UnavailableError):
+    retryable = True
+    reason = "SERVER_DRAINING"
+    meaning = "The server is stopping; another one answers."
+
+
+class NotReady(UnavailableError):
+    retryable = True
+    reason = "NOT_READY"
+    meaning = "The server has not finished its dry run yet."
+
+
+# ---- the request was fine, the answer was not
+
+
+class FailureError(SlipwayError):
+    """The request was accepted but could not be answered."""
+
+    code = Code.INTERNAL
+
+
+class DeadlineTooShort(FailureError):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+    meaning = "The caller's deadline passed, or what is left of it cannot hold another attempt."
+
+
+class AnswerUnparseable(FailureError):
+    reason = "ANSWER_UNPARSEABLE"
+    meaning = "The LM's answer had not the fields of the signature, twice."
+
+
+class ProgramFailed(FailureError):
+    reason = "PROGRAM_FAILED"
+    meaning = "The program raised an exception; the server's log has it under the request id."
+
+
+class InternalError(FailureError):
+    reason = "INTERNAL"
+    meaning = "A fault of the server; its log has it under the request id."
+
+
+class DataCorrupt(FailureError):
+    reason = "DATA_CORRUPT"
+    meaning = "A stored file fails its checksum."
+
+
+def catalogue() -> list[type[SlipwayError]]:
+    """Every error class with a reason of its own, in the order of this file."""
+    found: list[type[SlipwayError]] = []
+    queue: list[type[SlipwayError]] = list(SlipwayError.__subclasses__())
+    while queue:
+        cls = queue.pop(0)
+        if "reason" in vars(cls):
+            found.append(cls)
+        queue[0:0] = cls.__subclasses__()
+    return found

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every room may know of the request that it works for: deadline, class, cache use and the account of its cost.
+
+The runtime opens a request; rooms below read it with `current` and add to its account::
+
+    with request.opened(RequestContext(deadline=time.monotonic() + 30)) as context:
+        …                                   # anywhere below, in any task or thread that inherits the context:
+        request.current().account.attempts += 1
+
+Outside a request (CLI, optimizers) `current` returns an anonymous one without deadline, whose account nobody reads.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class TrafficClass(StrEnum):
+    """Whose turn it is when the provider's quota is short."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+    EVALUATION = "evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A passage that the program was given. `score`: the retriever's, higher is better."""
+
+    passage_id: str
+    title: str
+    score: float
+
+
+@dataclass(slots=True)
+class Account:
+    """What one request cost so far; the runtime turns it into the receipt."""
+
+    lm_calls: int = 0
+    """LM calls that reached the governor (cache hits do not)."""
+    attempts: int = 0
+    """HTTP attempts made for them."""
+    waits_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """By kind: queue, pacing, retry, slot, cache_lease."""
+    cache_tiers: Counter[str] = field(default_factory=Counter)
+    """Answers by tier: miss, memory, disk, joined, memo, bypass."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+    citations: list[Citation] = field(default_factory=list)
+    collection_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request. `deadline` is in time.monotonic() seconds; None means no deadline."""
+
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    deadline: float | None = None
+    traffic_class: TrafficClass = TrafficClass.INTERACTIVE
+    use_cache: bool = True
+    account: Account = field(default_factory=Account)
+
+    def remaining_seconds(self) -> float | None:
+        """Time until the deadline, not below 0; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("slipway_request", default=None)
+
+
+def current() -> RequestContext:
+    """The request that this code works for, or a fresh anonymous one."""
+    return _current.get() or RequestContext()
+
+
+def current_or_none() -> RequestContext | None:
+    """The request that this code works for, or None outside one."""
+    return _current.get()
+
+
+@contextmanager
+def opened(context: RequestContext) -> Iterator[RequestContext]:
+    """Make `context` the current one for this block and for what it starts."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

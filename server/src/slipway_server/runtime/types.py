@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the servicers see of the runtime: plain values, no DSPy and no gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from slipway_server.request import Citation, RequestContext
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a response says about itself. Fields as in proto/slipway/v1/receipt.proto; times in seconds."""
+
+    request_id: str
+    program: str
+    artifact: str
+    artifact_digest: str
+    variant: str
+    model: str
+    cache: str
+    """miss, memory, disk, joined, memo or bypass."""
+    lm_calls: int
+    attempts: int
+    waits_seconds: Mapping[str, float]
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    collection_version: str
+    citations: Sequence[Citation]
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A program's outputs by field (JSON values) and the receipt."""
+
+    outputs: Mapping[str, Any]
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactInfo:
+    """Facts of one artifact; all empty for an uncompiled program."""
+
+    name: str = ""
+    digest: str = ""
+    program: str = ""
+    metric: str = ""
+    score: float | None = None
+    created: datetime | None = None
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VariantInfo:
+    """A slot as this process serves it now."""
+
+    name: str
+    artifact: ArtifactInfo
+    weight_bps: int
+    serving_since: datetime
+    refused_update: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What this process serves."""
+
+    program: str
+    fingerprint: str
+    variants: Sequence[VariantInfo]
+    collection_version: str
+    input_fields: Sequence[str]
+    output_fields: Sequence[str]
+
+
+class Service(Protocol):
+    """The runtime as the servicers use it. Every failure is a SlipwayError, or asyncio.CancelledError."""
+
+    async def predict(
+        self, inputs: Mapping[str, Any], context: RequestContext, *, routing_key: str = "", pin: str = ""
+    ) -> Answer:
+        """Run the program once. `context` bounds it and collects its cost."""
+        ...
+
+    def serving(self) -> Serving:
+        """What is served now."""
+        ...
+
+    def artifacts(self) -> Sequence[ArtifactInfo]:
+        """The artifacts of the store that this process was given, newest first."""
+        ...
+
+    async def dry_run(self) -> None:
+        """Run every variant once; raises a SlipwayError where the deployment cannot answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release everything; requests under way must have ended."""
+        ...
