@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class EntryStore(Protocol):
-    """Bytes by key. A fault of the volume is a miss, or a write that did not happen; neither method ever raises for it."""
+    """Bytes by key. A fault of the volume is a miss, or a write that did not happen; it never raises."""
 
     async def get(self, key: str) -> bytes | None:
         """The value stored under `key`, or None."""
