@@ -223,6 +223,6 @@ def _read_file(path: str | None) -> Mapping[str, str]:
 
 
 def _unknown(key: str, origin: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else "`slipway config` lists the keys"
+    close = difflib.get_close_matches(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], n=1)
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else "`slipway config` lists the keys"
     return f"{key}: unknown configuration key (from {origin}); {hint}"

@@ -73,12 +73,13 @@ class RequestContext:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
+_default_class = TrafficClass.INTERACTIVE
 _current: ContextVar[RequestContext | None] = ContextVar("slipway_request", default=None)
 
 
 def current() -> RequestContext:
     """The request that this code works for, or a fresh anonymous one."""
-    return _current.get() or RequestContext()
+    return _current.get() or RequestContext(traffic_class=_default_class)
 
 
 def current_or_none() -> RequestContext | None:
@@ -94,3 +95,14 @@ def opened(context: RequestContext) -> Iterator[RequestContext]:
         yield context
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def default_class(traffic_class: TrafficClass) -> Iterator[None]:
+    """The class of work outside any request, in every thread of this process (optimizers start threads of their own)."""
+    global _default_class
+    before, _default_class = _default_class, traffic_class
+    try:
+        yield
+    finally:
+        _default_class = before

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever leaves a program becomes an error of the catalogue; what is not expected is logged here and hidden."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from dspy.utils.exceptions import AdapterParseError
+
+from slipway_server.errors import AnswerUnparseable, DeadlineTooShort, ProgramFailed, SlipwayError
+from slipway_server.lm.errors import translate
+from slipway_server.request import RequestContext
+
+log = logging.getLogger(__name__)
+
+
+def as_slipway_error(error: Exception, context: RequestContext) -> SlipwayError:
+    """The catalogue's error for what a program raised."""
+    for link in _chain(error):
+        if isinstance(link, SlipwayError):
+            return link
+    known = translate(error)
+    if known is not None:
+        return known
+    if any(isinstance(link, AdapterParseError) for link in _chain(error)):
+        return AnswerUnparseable(
+            "the LM's answer had not the fields of the signature, twice; try again or another model"
+        )
+    if isinstance(error, TimeoutError) and context.remaining_seconds() == 0:
+        return DeadlineTooShort("the deadline passed before the program had an answer")
+    log.error("program failed", exc_info=error, extra={"request_id": context.request_id})
+    return ProgramFailed(
+        f"the program raised {type(error).__name__}; the server's log has it under request id {context.request_id}",
+        request_id=context.request_id,
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error with its causes."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__

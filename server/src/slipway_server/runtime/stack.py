@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a program needs to run, opened once per process: cache, LM, retriever, DSPy settings.
+
+stack = await open_stack(settings, owner)       # on the owner loop
+with dspy.context(**stack.dspy_settings()):
+    …
+await stack.aclose()
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from slipway_server import cache
+from slipway_server.cache import SharedCache
+from slipway_server.config import Settings
+from slipway_server.lm.bridge import OwnerLoop
+from slipway_server.lm.stack import LMStack
+from slipway_server.lm.stack import open_stack as open_lm
+from slipway_server.retrieval import binding, open_retriever
+from slipway_server.runtime.adapter import SlipwayAdapter
+from slipway_server.runtime.imports import import_attribute
+from slipway_server.runtime.lazy import LazyRetriever
+from slipway_server.runtime.retrieve_model import RetrieveModel
+
+DSPY_THREADS = 64
+"""Threads of the loop's default executor: each DSPy call hops there up to four times, and it has 6 on two cores."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What one process shares between all its requests."""
+
+    settings: Settings
+    owner: OwnerLoop
+    cache: SharedCache
+    lm: LMStack
+    retriever: LazyRetriever
+    callbacks: list[Any]
+
+    def dspy_settings(self, *, memoise_prompts: bool) -> dict[str, Any]:
+        """Keyword arguments for dspy.context. No history: DSPy would keep every user's prompts in five places."""
+        return {
+            "lm": self.lm.lm,
+            "adapter": SlipwayAdapter(memoise=memoise_prompts),
+            "rm": RetrieveModel(self.owner),
+            "callbacks": self.callbacks,
+            "disable_history": True,
+            "warn_on_type_mismatch": False,
+        }
+
+    async def aclose(self) -> None:
+        """Close what is open, the cache last: it has writes to flush."""
+        await self.retriever.aclose()
+        await self.lm.aclose()
+        await self.cache.aclose()
+
+
+async def open_stack(settings: Settings, owner: OwnerLoop) -> Stack:
+    """Open everything on the running loop, which must be `owner`'s. Raises SlipwayError."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DSPY_THREADS, "slipway-dspy"))
+    shared = cache.open_cache(settings)
+    cache.install(shared)
+    retriever = LazyRetriever(lambda: open_retriever(settings, store=shared.store))
+    binding.bind(retriever, k=settings.retrieval_k)
+    return Stack(
+        settings=settings,
+        owner=owner,
+        cache=shared,
+        lm=await open_lm(settings, owner=owner, flight=shared.flight),
+        retriever=retriever,
+        callbacks=[import_attribute(path.strip())() for path in (settings.callbacks or "").split(",") if path.strip()],
+    )

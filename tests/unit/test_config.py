@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration is closed, knows where each value came from and never shows a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from slipway_server.config import Settings, env_key, load_settings, rows
+from slipway_server.errors import ConfigInvalid
+
+
+def test_precedence_and_origins(tmp_path: Path) -> None:
+    file = tmp_path / "slipway.env"
+    file.write_text("SLIPWAY_RETRIEVAL_K=4\nSLIPWAY_COLLECTION=from-file\nSLIPWAY_LM_MODEL=from-file\n")
+    environ = {"SLIPWAY_CONFIG_FILE": str(file), "SLIPWAY_COLLECTION": "from-env", "SLIPWAY_LM_MODEL": "from-env"}
+    settings = load_settings({"lm_model": "from-flag", "artifact": None}, environ)
+    assert (settings.retrieval_k, settings.collection, settings.lm_model) == (4, "from-env", "from-flag")
+    origins = {row.key: row.origin for row in rows(settings)}
+    assert origins["SLIPWAY_RETRIEVAL_K"] == f"file {file}"
+    assert origins["SLIPWAY_COLLECTION"] == "environment"
+    assert origins["SLIPWAY_LM_MODEL"] == "command line"
+    assert origins["SLIPWAY_LM_RPM"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"SLIPWAY_GRPC_PROT": "1"}, "did you mean SLIPWAY_GRPC_PORT?"),
+        ({"SLIPWAY_QQQQQQ": "1"}, "`slipway config` lists the keys"),
+        ({"SLIPWAY_GRPC_PORT": "many"}, "SLIPWAY_GRPC_PORT: .*integer"),
+        ({"SLIPWAY_GRPC_PORT": "70000"}, "SLIPWAY_GRPC_PORT: "),
+        ({"SLIPWAY_CACHE": "yes"}, "SLIPWAY_CACHE: .*'on', 'memory' or 'off'"),
+        ({"SLIPWAY_LM_TEMPERATURE": "-1"}, "SLIPWAY_LM_TEMPERATURE: "),
+        ({"SLIPWAY_CONFIG_FILE": "nowhere.env"}, "no file at nowhere.env"),
+    ],
+)
+def test_a_wrong_key_or_value_names_itself(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigInvalid, match=message):
+        load_settings(environ=environ)
+
+
+def test_service_links_of_kubernetes_are_not_ours() -> None:
+    links = {
+        "SLIPWAY_SERVICE_HOST": "10.0.0.1",
+        "SLIPWAY_SERVICE_PORT_GRPC": "50051",
+        "SLIPWAY_PORT": "tcp://10.0.0.1:50051",
+        "SLIPWAY_PORT_50051_TCP_ADDR": "10.0.0.1",
+        "SLIPWAY_HEADLESS_SERVICE_HOST": "10.0.0.2",
+    }
+    assert load_settings(environ=links) == load_settings(environ={})
+
+
+def test_an_empty_value_means_not_set() -> None:
+    assert load_settings(environ={"SLIPWAY_ARTIFACT": ""}).artifact is None
+
+
+def test_secrets_are_masked_everywhere() -> None:
+    environ = {
+        "SLIPWAY_LM_API_KEY": "s3cret",
+        "SLIPWAY_QDRANT_API_KEY": "s3cret",
+        "SLIPWAY_EMBEDDING_API_KEY": "s3cret",
+    }
+    settings = load_settings(environ=environ)
+    assert "s3cret" not in repr(settings) + str(rows(settings)) + settings.model_dump_json()
+
+
+def test_settings_are_frozen_and_documented() -> None:
+    with pytest.raises(ValidationError):
+        load_settings(environ={}).grpc_port = 1  # type: ignore[misc]
+    assert all(row.description.endswith(".") for row in rows(load_settings(environ={})))
+
+
+def test_the_cache_folder_has_dspys_own_key() -> None:
+    assert env_key("cache_dir") == "DSPY_CACHEDIR"
+    assert load_settings(environ={"DSPY_CACHEDIR": "elsewhere"}).cache_dir == Path("elsewhere")
+    assert set(Settings.model_fields) >= {"program", "artifact"}
