@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One server: the gRPC port and the HTTP port, from listening to stopped.
+
+server = Server(service, ServingConfig.from_settings(settings))
+await server.start()                # listens, answers NOT_SERVING
+await server.readiness.open()       # after the dry run
+await server.stop()                 # NOT_SERVING, drain, finish what is under way
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+
+import grpc
+from aiohttp import web
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from slipway_server.errors import ConfigInvalid, PortTaken, SlipwayError
+from slipway_server.runtime.types import Service
+from slipway_server.serving import servicers
+from slipway_server.serving.config import ServingConfig
+from slipway_server.serving.http import application
+from slipway_server.serving.interceptors import interceptors
+from slipway_server.serving.readiness import Readiness
+
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+KEEPALIVE_SECONDS = 120
+MIN_PING_INTERVAL_SECONDS = 10
+"""A client that pings more often is cut off; ours pings every 30 s (slipway_client), which leaves a margin."""
+
+
+def channel_options(config: ServingConfig) -> list[tuple[str, int]]:
+    """gRPC's settings for a server."""
+    return [
+        # Without this a second server on the same port would silently take half of the traffic.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", config.max_message_bytes),
+        ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_INTERVAL_SECONDS * 1000),
+        # Connections are renewed so that new pods get calls. A shorter grace would cut off requests under way.
+        ("grpc.max_connection_age_ms", round(config.connection_age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(config.grace_seconds * 1000)),
+    ]
+
+
+class Server:
+    """Ports, services and their state. Make it inside the event loop that runs it."""
+
+    def __init__(self, service: Service, config: ServingConfig) -> None:
+        offered = servicers.offered(service)
+        self.readiness = Readiness(offered)
+        self.grpc_port = config.grpc_port
+        """The port that is listened on, once started; so for `metrics_port`."""
+        self.metrics_port = config.metrics_port
+        self._config = config
+        self._grpc = grpc.aio.server(interceptors=interceptors(config, self.readiness), options=channel_options(config))
+        servicers.register(self._grpc, service, config.max_input_bytes)
+        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, self._grpc)
+        if config.reflection:
+            reflection.enable_server_reflection((*offered, HEALTH, reflection.SERVICE_NAME), self._grpc)
+        self._http = web.AppRunner(application(self.readiness), access_log=None)
+
+    def __repr__(self) -> str:
+        return f"Server(grpc_port={self.grpc_port}, metrics_port={self.metrics_port}, {self.readiness!r})"
+
+    async def start(self) -> None:
+        """Listen, not ready yet. Raises PortTaken, or ConfigInvalid for an address that is not this machine's."""
+        host = self._config.host
+        await self.readiness.close("dry run under way")
+        try:
+            self.grpc_port = self._grpc.add_insecure_port(
+                f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}"
+            )
+        except RuntimeError:
+            raise _why_not(host, self.grpc_port, "SLIPWAY_GRPC_PORT") from None
+        await self._http.setup()
+        try:
+            site = web.TCPSite(self._http, host, self.metrics_port)
+            await site.start()
+        except OSError as error:
+            await self._http.cleanup()
+            raise _refused(error, host, self.metrics_port, "SLIPWAY_METRICS_PORT") from None
+        self.metrics_port = self._http.addresses[0][1]
+        await self._grpc.start()
+
+    async def stop(self, *, drain: bool = True) -> None:
+        """Lose nothing: say NOT_SERVING, keep answering while callers notice, then finish what is under way."""
+        await self.readiness.drain()
+        if drain:
+            await asyncio.sleep(self._config.drain_seconds)
+        await self._grpc.stop(self._config.grace_seconds if drain else None)
+        await self._http.cleanup()
+
+
+def _why_not(host: str, port: int, key: str) -> SlipwayError:
+    """gRPC does not say why it could not bind: try again with a plain socket."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except OSError as error:
+        return _refused(error, host, port, key)
+    return PortTaken(f"{key}: port {port} of {host} could not be opened; try again or choose another one", key=key)
+
+
+def _refused(error: OSError, host: str, port: int, key: str) -> SlipwayError:
+    if error.errno == errno.EADDRINUSE:
+        return PortTaken(f"{key}: another process listens on port {port} of {host}; stop it or choose another", key=key)
+    if error.errno == errno.EACCES:
+        return ConfigInvalid(f"{key}: this user may not listen on port {port}; choose one above 1023", key=key)
+    return ConfigInvalid(f"SLIPWAY_HOST: {host} is not an address of this machine", key="SLIPWAY_HOST")

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract's services. Each method translates, calls the runtime and translates back; nothing else happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import grpc
+
+from slipway.rag.v1 import rag_pb2, rag_pb2_grpc
+from slipway.v1 import (
+    artifact_pb2,
+    artifact_pb2_grpc,
+    feedback_pb2,
+    feedback_pb2_grpc,
+    prediction_pb2,
+    prediction_pb2_grpc,
+)
+from slipway_server import request as request_scope
+from slipway_server.errors import InputTooLarge, MethodUnsupported, RequestInvalid
+from slipway_server.runtime.types import Answer, Service, Serving
+from slipway_server.serving import convert
+from slipway_server.serving.pages import page
+
+PIN_KEY = "slipway-artifact"
+"""Metadata that pins a request like the field `pin`, for callers that cannot change their messages."""
+
+PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+ARTIFACT = artifact_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name
+FEEDBACK = feedback_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name
+RAG = rag_pb2.DESCRIPTOR.services_by_name["RagService"].full_name
+
+QUESTION, ANSWER, REASONING = "question", "answer", "reasoning"
+
+
+def answers_questions(serving: Serving) -> bool:
+    """The program fits the typed service: from a question alone to an answer."""
+    return list(serving.input_fields) == [QUESTION] and ANSWER in serving.output_fields
+
+
+def offered(service: Service) -> tuple[str, ...]:
+    """Full names of the services that the program has a use for; the others answer UNIMPLEMENTED."""
+    always = (PREDICTION, ARTIFACT, FEEDBACK)
+    return (*always, RAG) if answers_questions(service.serving()) else always
+
+
+def register(server: grpc.aio.Server, service: Service, max_input_bytes: int) -> None:
+    """Add every service of the contract to `server`."""
+    prediction_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(service, max_input_bytes), server)
+    artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(Artifacts(service), server)
+    feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(Feedback(), server)
+    rag_pb2_grpc.add_RagServiceServicer_to_server(Rag(service, max_input_bytes), server)
+
+
+async def _predict(
+    service: Service, inputs: Mapping[str, Any], message: Any, context: grpc.aio.ServicerContext
+) -> Answer:
+    scope = request_scope.current()
+    if message.bypass_cache:
+        scope = replace(scope, use_cache=False)
+    return await service.predict(inputs, scope, routing_key=message.routing_key, pin=_pin(message, context))
+
+
+def _pin(message: Any, context: grpc.aio.ServicerContext) -> str:
+    for key, value in context.invocation_metadata():
+        if key == PIN_KEY:
+            if message.pin and message.pin != value:
+                raise RequestInvalid(f"the field pin and the metadata {PIN_KEY} name different artifacts", field="pin")
+            return str(value)
+    return str(message.pin)
+
+
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise InputTooLarge(
+            f"the inputs have {size_bytes} bytes; the limit is {limit_bytes}",
+            size_bytes=str(size_bytes),
+            limit_bytes=str(limit_bytes),
+        )
+
+
+class Prediction(prediction_pb2_grpc.PredictionServiceServicer):
+    """Calls of whichever program is served."""
+
+    def __init__(self, service: Service, max_input_bytes: int) -> None:
+        self._service = service
+        self._max_input_bytes = max_input_bytes
+
+    async def Predict(
+        self, request: prediction_pb2.PredictRequest, context: grpc.aio.ServicerContext
+    ) -> prediction_pb2.PredictResponse:
+        _check_size(request.inputs.ByteSize(), self._max_input_bytes)
+        inputs = convert.inputs_from_struct(request.inputs)
+        answer = await _predict(self._service, inputs, request, context)
+        return prediction_pb2.PredictResponse(
+            outputs=convert.outputs_to_struct(answer.outputs), receipt=convert.receipt(answer.receipt)
+        )
+
+
+class Rag(rag_pb2_grpc.RagServiceServicer):
+    """Typed calls of a program that answers a question."""
+
+    def __init__(self, service: Service, max_input_bytes: int) -> None:
+        self._service = service
+        self._max_input_bytes = max_input_bytes
+        self._offered = answers_questions(service.serving())
+
+    async def Ask(self, request: rag_pb2.AskRequest, context: grpc.aio.ServicerContext) -> rag_pb2.AskResponse:
+        if not self._offered:
+            raise MethodUnsupported(
+                f"the served program does not go from {QUESTION} to {ANSWER}; use PredictionService.Predict"
+            )
+        _check_size(len(request.question.encode()), self._max_input_bytes)
+        answer = await _predict(self._service, {QUESTION: request.question}, request, context)
+        receipt = convert.receipt(answer.receipt)
+        return rag_pb2.AskResponse(
+            answer=str(answer.outputs.get(ANSWER, "")),
+            reasoning=str(answer.outputs.get(REASONING) or ""),
+            citations=receipt.citations,
+            receipt=receipt,
+        )
+
+
+class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
+    """What is served, and what could be."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def GetServing(
+        self, request: artifact_pb2.GetServingRequest, context: grpc.aio.ServicerContext
+    ) -> artifact_pb2.GetServingResponse:
+        return convert.serving(self._service.serving())
+
+    async def ListArtifacts(
+        self, request: artifact_pb2.ListArtifactsRequest, context: grpc.aio.ServicerContext
+    ) -> artifact_pb2.ListArtifactsResponse:
+        shown, token = page(
+            self._service.artifacts(), request.page_size, request.page_token, key=lambda info: info.digest
+        )
+        return artifact_pb2.ListArtifactsResponse(
+            artifacts=[convert.artifact(info) for info in shown], next_page_token=token
+        )
+
+
+class Feedback(feedback_pb2_grpc.FeedbackServiceServicer):
+    """What end users thought of answers."""
+
+    async def SubmitFeedback(
+        self, request: feedback_pb2.SubmitFeedbackRequest, context: grpc.aio.ServicerContext
+    ) -> feedback_pb2.SubmitFeedbackResponse:
+        raise MethodUnsupported("this deployment does not store feedback")
