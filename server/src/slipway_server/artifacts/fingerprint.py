@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The signature fingerprint: what an artifact is bound to.
+
+    fingerprint(RAG())     # 64 hex digits; the same in every process
+
+Hashed are every predictor's name and its fields' names, kinds, types and order. DSPy stores descriptions by position,
+so that a field moved in the code would silently take another one's description; instructions and descriptions
+themselves are what a compilation changes and are left out. A class among the types counts by its name, not its content.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import types
+import typing
+from typing import Any
+
+import dspy
+
+from slipway_server.artifacts.canonical import canonical
+
+Shape = dict[str, str]
+"""Predictor's name → its fields, as in `{"generate": "context: list[str], question: str -> answer: str"}`."""
+
+
+def fingerprint(program: dspy.Module) -> str:
+    """sha256, in hex, over the canonical JSON of `shape_of(program)`."""
+    return fingerprint_of(shape_of(program))
+
+
+def fingerprint_of(shape: Shape) -> str:
+    """The fingerprint of a manifest's shape. The order of predictors does not count, that of fields does."""
+    return hashlib.sha256(canonical(shape)).hexdigest()
+
+
+def shape_of(program: dspy.Module) -> Shape:
+    """Every predictor of `program` with its fields, in the order of the code."""
+    return {name: _fields(predictor.signature) for name, predictor in program.named_predictors()}
+
+
+def _fields(signature: Any) -> str:
+    inputs = ", ".join(f"{name}: {type_name(info.annotation)}" for name, info in signature.input_fields.items())
+    outputs = ", ".join(f"{name}: {type_name(info.annotation)}" for name, info in signature.output_fields.items())
+    return f"{inputs} -> {outputs}"
+
+
+def type_name(annotation: Any) -> str:
+    """A type's name, the same in every process and Python version: `list[str]`, `str | None`, `Literal['a', 'b']`."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    if annotation is Ellipsis:
+        return "..."
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(_literal(argument) for argument in arguments)}]"
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(type_name(argument) for argument in arguments)
+    if origin is typing.Annotated:
+        return type_name(arguments[0])
+    if origin is not None and arguments:
+        return f"{type_name(origin)}[{', '.join(type_name(argument) for argument in arguments)}]"
+    if isinstance(annotation, list):
+        return f"[{', '.join(type_name(argument) for argument in annotation)}]"
+    name = getattr(annotation, "__qualname__", None) or getattr(annotation, "_name", None) or str(annotation)
+    module = getattr(annotation, "__module__", "")
+    return name if module in ("builtins", "typing", "") else f"{module}.{name}"
+
+
+def _literal(value: Any) -> str:
+    return f"{type_name(type(value))}.{value.name}" if isinstance(value, enum.Enum) else repr(value)

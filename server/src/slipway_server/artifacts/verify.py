@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verification: every check of an artifact, gathered into one report.
+
+    report = verify(path, RAG, digest="…")
+    for finding in report.findings: print(finding.severity, finding.message, finding.remedy)
+    report.raise_if_refused()          # what `load` does
+
+Checks run in stages (the files, what they say, the program, the surroundings); a stage that finds an error is the last
+one, because the next ones would rest on what it refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import dspy
+
+from slipway_server.artifacts.checks import STAGES
+from slipway_server.artifacts.files import read_pair
+from slipway_server.artifacts.findings import Finding, Served, Severity, Subject
+from slipway_server.errors import ArtifactMissing
+
+ProgramFactory = Callable[[], dspy.Module]
+"""Makes a fresh instance of the program; its class will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings about one artifact; `subject` is None where the files could not be read."""
+
+    path: Path
+    findings: tuple[Finding, ...]
+    subject: Subject | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is an error."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    @property
+    def verified(self) -> Subject:
+        """What was read and checked; only where the artifact is not refused."""
+        assert self.subject is not None
+        return self.subject
+
+    def raise_if_refused(self) -> None:
+        """Raise the first error as ArtifactMissing, ArtifactInvalid or ArtifactForeign, in one line."""
+        for finding in self.findings:
+            if finding.severity is Severity.ERROR:
+                remedy = f"; {finding.remedy}" if finding.remedy else ""
+                raise finding.raises(
+                    f"{self.path.name}: {finding.message}{remedy}", artifact=self.path.name, check=finding.code
+                )
+
+
+def verify(
+    path: Path, program_factory: ProgramFactory, *, digest: str | None = None, served: Served | None = None
+) -> Report:
+    """Check the artifact at `path` against the code, the expected `digest` and the settings that it is served with."""
+    try:
+        state_bytes, manifest_bytes = read_pair(path)
+    except ArtifactMissing as error:
+        missing = Finding(Severity.ERROR, "files-present", error.message, raises=ArtifactMissing)
+        return Report(path, (missing,), None)
+    return examine(Subject(path, program_factory(), state_bytes, manifest_bytes, digest, served or Served()))
+
+
+def examine(subject: Subject) -> Report:
+    """Run the stages on what was read."""
+    findings: list[Finding] = []
+    for stage in STAGES:
+        findings += [finding for check in stage for finding in check(subject)]
+        if any(finding.severity is Severity.ERROR for finding in findings):
+            break
+    return Report(subject.path, tuple(findings), subject)
