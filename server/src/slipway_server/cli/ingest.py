@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`slipway ingest`: make or replace a collection from documents, or publish a server's as an embedded one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+import typer
+
+from slipway_server.config import load_settings
+from slipway_server.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from slipway_server.config import Settings
+    from slipway_server.retrieval.ingest import Progress, Summary
+
+command = typer.Typer(add_completion=False)
+
+
+@command.command()
+def ingest(
+    corpus: str | None = typer.Option(
+        None, help="A .jsonl file ({id?, title?, text} per line), a folder of .txt and .md files, or a dataset's name."
+    ),
+    collection: str | None = typer.Option(None, help="Name of the collection; default SLIPWAY_COLLECTION."),
+    append: bool = typer.Option(False, "--append", help="Keep what the collection has; without it, the corpus is all."),
+    from_server: bool = typer.Option(
+        False, "--from-server", help="Publish the Qdrant server's collection as an embedded one; takes no corpus."
+    ),
+    split: str | None = typer.Option(None, help="The corpus is a Hugging Face dataset; this is its split."),
+    field: str = typer.Option("text", help="Field of the text; a list is joined by spaces."),
+    title_field: str = typer.Option("title", help="Field of the title."),
+    id_field: str = typer.Option("id", help="Field of the document's id."),
+    min_chars: int = typer.Option(100, min=0, help="Chunks with so many characters or fewer are dropped."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
+) -> None:
+    """Make a collection from documents, and switch to it when it is whole.
+
+    The same corpus again finds nothing to do; a run that was killed goes on where it stopped.
+
+    Example: slipway ingest --corpus docs.jsonl --collection docs
+    """
+    from slipway_server.retrieval.chunking import Chunking
+    from slipway_server.retrieval.corpus import Fields, read
+    from slipway_server.retrieval.ingest import run
+
+    settings = load_settings({"collection": collection})
+    if from_server == (corpus is not None):
+        raise ConfigInvalid("slipway ingest takes either --corpus or --from-server")
+    if from_server:
+        summary = _publish(settings)
+    else:
+        documents = read(str(corpus), split=split, fields=Fields(field, title_field, id_field))
+        with _progress(as_json) as progress:
+            summary = asyncio.run(
+                run(settings, documents, append=append, chunking=Chunking(min_chars=min_chars), progress=progress)
+            )
+    typer.echo(orjson.dumps(summary.as_json()).decode() if as_json else _sentence(summary))
+
+
+def _publish(settings: Settings) -> Summary:
+    from slipway_server.retrieval.snapshot import publish_from_server
+
+    return asyncio.run(publish_from_server(settings))
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress | None]:
+    """A bar with rate and time left on standard error."""
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("passages"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}/s, left"),
+        TimeRemainingColumn(),
+        TextColumn("taken"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None, rate="?")
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
+            bar.update(task, rate=f"{speed:,.0f}" if speed else "?")
+
+        yield report
+
+
+def _sentence(summary: Summary) -> str:
+    made_with = f"{summary.embedder}, {summary.dimension} dimensions" if summary.dimension else summary.embedder
+    if not summary.changed:
+        return f"{summary.version} is up to date: {summary.passages:,} passages, {made_with}"
+    return (
+        f"{summary.version}: {summary.passages:,} passages of {summary.documents:,} documents, {made_with}, "
+        f"{summary.seconds:.1f} s\n"
+        f"{summary.embedded:,} embedded, {summary.reused:,} reused, {summary.dropped:,} chunks too short and dropped "
+        f"({summary.documents_dropped:,} whole documents), {summary.duplicates:,} duplicates"
+    )

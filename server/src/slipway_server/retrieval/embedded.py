@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded backend: Qdrant Edge in this process, on a copy of its own of a published version."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from slipway_server.errors import CollectionMissing, RetrievalUnavailable
+from slipway_server.retrieval import archive, shard
+from slipway_server.retrieval.encoding import Encoded, Encoder, Sparse
+from slipway_server.retrieval.scratch import Scratch
+from slipway_server.retrieval.types import Passage
+from slipway_server.retrieval.version import Version, check_match, check_name
+
+INLINE_SECONDS = 0.0005
+"""A search that takes less than this runs on the event loop: a thread hop would cost more than it frees."""
+SEARCH_WORKERS = 2
+PROBES = 5
+PROBE_TERMS = 20
+
+
+class EmbeddedRetriever:
+    """Searches one version in process.
+
+    retriever = await EmbeddedRetriever.open(data_dir, "docs", encoder)
+    [passages] = await retriever.search(["a question"], 3)
+    await retriever.aclose()
+
+    `open` raises CollectionMissing, CollectionMismatch, DataCorrupt, RetrievalUnavailable.
+    """
+
+    backend = "embedded"
+
+    def __init__(self, version: Version, encoder: Encoder, opened: shard.Shard, scratch: Scratch) -> None:
+        self._version, self._encoder, self._shard, self._scratch = version, encoder, opened, scratch
+        self._inline = _median_seconds(opened, encoder) < INLINE_SECONDS
+        self._workers = ThreadPoolExecutor(SEARCH_WORKERS, thread_name_prefix="slipway-search")
+
+    @classmethod
+    async def open(
+        cls, data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Path | None = None
+    ) -> EmbeddedRetriever:
+        """Unpack and load the collection's current version."""
+        return await asyncio.to_thread(cls._open, data_dir, check_name(collection), encoder, scratch_dir)
+
+    @classmethod
+    def _open(cls, data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Path | None) -> EmbeddedRetriever:
+        scratch, version = _unpacked(data_dir, collection, encoder, scratch_dir)
+        try:
+            return cls(version, encoder, shard.load(scratch.path / "shard"), scratch)
+        except Exception as error:
+            scratch.close()
+            raise RetrievalUnavailable(
+                f"Collection {version.name} does not load; run `slipway ingest` again", collection=version.name
+            ) from error
+
+    @property
+    def collection_version(self) -> str:
+        """Name of the version."""
+        return self._version.name
+
+    @property
+    def embedder_name(self) -> str:
+        """Name of the embedder."""
+        return self._version.embedder
+
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        """The `k` best passages for each query."""
+        encoded = await self._encoder.queries(queries)
+        if self._inline:
+            return self._search(encoded, k)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, self._search, encoded, k)
+
+    async def aclose(self) -> None:
+        """Close the shard, remove the copy and the encoder's connections."""
+        await asyncio.to_thread(self._close)
+        await self._encoder.aclose()
+
+    def _search(self, encoded: Encoded, k: int) -> list[list[Passage]]:
+        return [shard.search(self._shard, encoded, row, k, self._encoder.fusion) for row in range(len(encoded))]
+
+    def _close(self) -> None:
+        self._workers.shutdown(wait=True)
+        self._shard.close()
+        self._scratch.close()
+
+
+class EmbeddedTarget:
+    """Where an ingest builds an embedded version; see ingest.Target."""
+
+    def __init__(self, data_dir: Path, scratch_dir: Path | None, encoder: Encoder) -> None:
+        self._data_dir, self._encoder = data_dir, encoder
+        self._scratch_dir = scratch_dir
+        self._scratch: Scratch | None = None
+        self._shard: shard.Shard = None
+        self._version: Version | None = None
+
+    async def current(self, collection: str) -> Version | None:
+        """The version that the pointer names."""
+        published = await asyncio.to_thread(archive.current, self._data_dir, collection)
+        return published.version if published else None
+
+    async def intact(self, version: Version) -> bool:
+        """Whether the published archive matches its checksum."""
+        return await asyncio.to_thread(archive.intact, self._data_dir, version.collection)
+
+    async def stored(
+        self, version: Version, *, with_vectors: bool
+    ) -> AsyncIterator[list[tuple[str, Passage, Encoded | None]]]:
+        """Every point of a published version, in pages."""
+        scratch = await asyncio.to_thread(Scratch, self._scratch_dir)
+        try:
+            published = await asyncio.to_thread(archive.current, self._data_dir, version.collection)
+            if published is None:
+                return
+            await asyncio.to_thread(archive.unpack, self._data_dir, published, scratch.path / "shard")
+            opened = await asyncio.to_thread(shard.load, scratch.path / "shard")
+            pages = shard.read(opened, with_vectors=with_vectors)
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                yield page
+            await asyncio.to_thread(opened.close)
+        finally:
+            await asyncio.to_thread(scratch.close)
+
+    async def begin(self, version: Version) -> set[str]:
+        """Start building; nothing is there yet."""
+        self._version = version
+        self._scratch = await asyncio.to_thread(Scratch, self._scratch_dir)
+        self._shard = await asyncio.to_thread(shard.create, self._scratch.path / "shard", self._encoder)
+        return set()
+
+    async def add(self, points: Sequence[tuple[str, Passage]], encoded: Encoded) -> None:
+        """Store points."""
+        await asyncio.to_thread(shard.add, self._shard, points, encoded)
+
+    async def publish(self) -> None:
+        """Archive the shard and switch to it."""
+        await asyncio.to_thread(self._publish)
+
+    async def aclose(self) -> None:
+        """Remove what is not published."""
+        if self._scratch is not None:
+            await asyncio.to_thread(self._scratch.close)
+
+    def _publish(self) -> None:
+        assert self._scratch is not None
+        assert self._version is not None
+        folder = self._scratch.path / "shard"
+        shard.finish(self._shard, folder, self._version)
+        archive.publish(folder, self._data_dir, self._version)
+
+
+def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Path | None) -> tuple[Scratch, Version]:
+    """A scratch folder with the current version; once more where an ingest removed it meanwhile."""
+    for last in (False, True):
+        published = archive.current(data_dir, collection)
+        if published is None:
+            raise CollectionMissing(
+                f"Collection {collection} does not exist in {data_dir}; make it with "
+                f"`slipway ingest --corpus FILE --collection {collection}`",
+                collection=collection,
+            )
+        check_match(published.version, encoder)
+        scratch = Scratch(scratch_dir)
+        try:
+            archive.unpack(data_dir, published, scratch.path / "shard")
+        except CollectionMissing:
+            scratch.close()
+            if last:
+                raise
+        except BaseException:
+            scratch.close()
+            raise
+        else:
+            return scratch, published.version
+    raise AssertionError("the second attempt returns or raises")
+
+
+def _median_seconds(opened: shard.Shard, encoder: Encoder) -> float:
+    """Time of a search, measured with stored points' vectors, cut to the terms of a question."""
+    seconds = []
+    for _, _, encoded in next(shard.read(opened, with_vectors=True))[:PROBES]:
+        if encoded is None:
+            continue
+        sparse = encoded.sparse and [
+            Sparse(row.indices[:PROBE_TERMS], row.values[:PROBE_TERMS]) for row in encoded.sparse
+        ]
+        start = time.perf_counter()
+        shard.search(opened, Encoded(encoded.dense, sparse), 0, 10, encoder.fusion)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds) if seconds else 0.0

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From documents to a new version of a collection.
+
+    summary = await run(settings, read(Path("docs.jsonl")))
+
+A version is named by its content, so that the same corpus and embedder give the same version, and a second run finds
+nothing to do. Vectors of the version before are used again. A run that was killed goes on where it stopped: on a
+server with the points that are there, embedded with the endpoint's vectors that it has paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from slipway_server.cache.protocol import EntryStore
+from slipway_server.config import Settings
+from slipway_server.errors import CollectionMissing, CorpusInvalid, DataCorrupt
+from slipway_server.retrieval.chunking import Chunking, split
+from slipway_server.retrieval.corpus import Document
+from slipway_server.retrieval.embedders import open_encoder
+from slipway_server.retrieval.encoding import Encoded, Encoder
+from slipway_server.retrieval.staging import Staging
+from slipway_server.retrieval.types import Passage
+from slipway_server.retrieval.version import Version, check_match, check_name, point_id, version_of
+
+BATCH = 100
+"""Passages per embedding request and per upsert."""
+
+Progress = Callable[[int, int], None]
+"""Called with passages done and passages in all."""
+StoredPage = list[tuple[str, Passage, Encoded | None]]
+
+
+class Target(Protocol):
+    """Where a version is built; it becomes visible only by `publish`."""
+
+    async def current(self, collection: str) -> Version | None:
+        """The published version. Raises DataCorrupt."""
+        ...
+
+    async def intact(self, version: Version) -> bool:
+        """Whether the published version can be read."""
+        ...
+
+    def stored(self, version: Version, *, with_vectors: bool) -> AsyncIterator[StoredPage]:
+        """Every point of the published version, in pages."""
+        ...
+
+    async def begin(self, version: Version) -> set[str]:
+        """Start or resume building; the ids of points that are there already."""
+        ...
+
+    async def add(self, points: Sequence[tuple[str, Passage]], encoded: Encoded) -> None:
+        """Store points; storing one again changes nothing."""
+        ...
+
+    async def publish(self) -> None:
+        """Switch to the version atomically and remove versions older than the one before it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release everything; what is not published stays invisible."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What an ingest did.
+
+    `dropped`: chunks not longer than the minimum; `documents_dropped`: documents that left no passage for that reason;
+    `duplicates`: passages whose title and text had come before; `changed`: false where there was nothing to do.
+    """
+
+    collection: str
+    version: str
+    embedder: str
+    dimension: int
+    documents: int
+    passages: int
+    dropped: int
+    documents_dropped: int
+    duplicates: int
+    embedded: int
+    reused: int
+    changed: bool
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class _Cut:
+    """A corpus as passages by point id, with what was left out."""
+
+    passages: dict[str, Passage] = field(default_factory=dict)
+    documents: int = 0
+    dropped: int = 0
+    documents_dropped: int = 0
+    duplicates: int = 0
+
+
+async def run(
+    settings: Settings,
+    documents: Iterable[Document],
+    *,
+    collection: str | None = None,
+    append: bool = False,
+    chunking: Chunking | None = None,
+    store: EntryStore | None = None,
+    progress: Progress | None = None,
+    target: Target | None = None,
+) -> Summary:
+    """Make a version of `collection` (default: the configured one) from `documents` and switch to it.
+
+    `append` keeps what the collection has. `store` remembers an endpoint's vectors by text; without one, a folder in
+    the data directory does until the version is published. `target` replaces the configured backend.
+
+    Raises CorpusInvalid, CollectionMissing (`append` to nothing), CollectionMismatch (`append` with another embedder),
+    DataCorrupt, ConfigInvalid, ProviderAuth, EmbedderUnavailable, EmbedderRateLimited, RetrievalUnavailable.
+    """
+    started = time.monotonic()
+    name = check_name(collection or settings.collection)
+    staging = Staging(settings.data_dir / "staging" / name) if store is None else None
+    encoder = open_encoder(settings, store or staging)
+    target = target or open_target(settings, encoder)
+    try:
+        cut = await asyncio.to_thread(_cut, documents, chunking or Chunking())
+        before = await _before(target, name, encoder, append)
+        if append and before is not None:
+            async for page in target.stored(before, with_vectors=False):
+                cut.passages = {point: passage for point, passage, _ in page} | cut.passages
+        version = version_of(name, encoder, cut.passages.items())
+        changed = before is None or before.digest != version.digest
+        embedded = reused = 0
+        if changed:
+            embedded, reused = await _build(target, encoder, version, before, cut.passages, progress)
+        if staging is not None:
+            await asyncio.to_thread(staging.clear)
+    finally:
+        await target.aclose()
+        await encoder.aclose()
+    return Summary(
+        collection=name,
+        version=version.name,
+        embedder=version.embedder,
+        dimension=version.dimension,
+        documents=cut.documents,
+        passages=version.passages,
+        dropped=cut.dropped,
+        documents_dropped=cut.documents_dropped,
+        duplicates=cut.duplicates,
+        embedded=embedded,
+        reused=reused,
+        changed=changed,
+        seconds=time.monotonic() - started,
+    )
+
+
+def open_target(settings: Settings, encoder: Encoder) -> Target:
+    """The configured backend's target."""
+    if settings.qdrant_url is None:
+        from slipway_server.retrieval.embedded import EmbeddedTarget
+
+        return EmbeddedTarget(settings.data_dir, settings.scratch_dir, encoder)
+    from slipway_server.retrieval.server import ServerConfig, ServerTarget
+
+    return ServerTarget(ServerConfig.from_settings(settings), encoder)
+
+
+async def _before(target: Target, collection: str, encoder: Encoder, append: bool) -> Version | None:
+    """The published version as far as it is of use: None where there is none, or it is damaged."""
+    try:
+        before = await target.current(collection)
+        if before is not None and not await target.intact(before):
+            raise DataCorrupt(f"Collection {before.name} is damaged; ingest the whole corpus without --append")
+    except DataCorrupt:
+        if append:
+            raise
+        return None
+    if append and before is None:
+        raise CollectionMissing(f"Collection {collection} does not exist yet; ingest without --append first")
+    if append and before is not None:
+        check_match(before, encoder)
+    return before
+
+
+async def _build(
+    target: Target,
+    encoder: Encoder,
+    version: Version,
+    before: Version | None,
+    passages: dict[str, Passage],
+    progress: Progress | None,
+) -> tuple[int, int]:
+    """Fill and publish `version`; how many passages were embedded and how many vectors used again."""
+    done = await target.begin(version) & passages.keys()
+    reused = len(done)
+    if before is not None and (before.embedder, before.dimension) == (version.embedder, version.dimension):
+        async for page in target.stored(before, with_vectors=True):
+            for point, _, encoded in page:
+                if encoded is not None and point in passages and point not in done:
+                    await target.add([(point, passages[point])], encoded)
+                    done.add(point)
+        reused = len(done)
+    missing = ((point, passage) for point, passage in passages.items() if point not in done)
+    for batch in iter(lambda: list(itertools.islice(missing, BATCH)), []):
+        _report(progress, len(done), len(passages))
+        await target.add(batch, await encoder.passages([passage for _, passage in batch]))
+        done.update(point for point, _ in batch)
+    _report(progress, len(done), len(passages))
+    await target.publish()
+    return len(passages) - reused, reused
+
+
+def _report(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)
+
+
+def _cut(documents: Iterable[Document], chunking: Chunking) -> _Cut:
+    cut = _Cut()
+    for document in documents:
+        cut.documents += 1
+        chunks = split(document.text, chunking)
+        kept = [chunk for chunk in chunks if len(chunk) > chunking.min_chars]
+        cut.dropped += len(chunks) - len(kept)
+        cut.documents_dropped += not kept
+        for number, chunk in enumerate(kept):
+            identity = document.id if len(kept) == 1 or not document.id else f"{document.id}#{number}"
+            passage = Passage(identity, document.title, chunk)
+            point = point_id(passage)
+            if point in cut.passages:
+                cut.duplicates += 1
+            else:
+                cut.passages[point] = passage if identity else Passage(point, document.title, chunk)
+    if not cut.passages:
+        raise CorpusInvalid(
+            f"No passage is left of {cut.documents} documents: every chunk has {chunking.min_chars} characters or fewer"
+        )
+    return cut
