@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process's retriever, kept off the program so that saving or copying a program never touches it.
 
-    binding.bind(await open_retriever(settings))    # once, by whoever runs the process
-    [passages] = await binding.bound().search(["a question"], 3)    # in a program
+    binding.bind(await open_retriever(settings), k=3, run=owner.run)    # once, by whoever runs the process
+    [passages] = await binding.search(["a question"])                   # in a program
+    [passages] = binding.search_from_thread(["a question"], k=5)        # in one without an event loop
 
 Searching through it writes citations and the collection's version into the current request's account.
 """
@@ -10,7 +11,8 @@ Searching through it writes citations and the collection's version into the curr
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from slipway_server import request
 from slipway_server.errors import CollectionMissing
@@ -26,7 +28,6 @@ class RecordingRetriever:
 
     def __init__(self, retriever: Retriever) -> None:
         self._retriever = retriever
-        self._duration = RETRIEVAL_DURATION.labels(getattr(retriever, "backend", "other"))
 
     @property
     def collection_version(self) -> str:
@@ -42,7 +43,8 @@ class RecordingRetriever:
         """The retriever's answer, recorded."""
         started = time.perf_counter()
         found = await self._retriever.search(queries, k)
-        self._duration.observe(time.perf_counter() - started)
+        backend = getattr(self._retriever, "backend", "other")
+        RETRIEVAL_DURATION.labels(backend).observe(time.perf_counter() - started)
         account = request.current().account
         account.collection_version = self._retriever.collection_version
         cited = {citation.passage_id for citation in account.citations}
@@ -57,19 +59,45 @@ class RecordingRetriever:
         await self._retriever.aclose()
 
 
+Run = Callable[[Coroutine[Any, Any, list[list[Passage]]]], list[list[Passage]]]
+"""Runs a search on the event loop that the retriever lives on, from another thread."""
+
+DEFAULT_K = 3
+
 _bound: RecordingRetriever | None = None
+_k: int = DEFAULT_K
+_run: Run | None = None
 
 
-def bind(retriever: Retriever | None) -> None:
-    """Make `retriever` the process's; None takes it away. The one before it is not closed."""
-    global _bound
+def bind(retriever: Retriever | None, *, k: int = DEFAULT_K, run: Run | None = None) -> None:
+    """Make `retriever` the process's; None takes it away. The one before it is not closed.
+
+    Args:
+        retriever: Searched by every program of the process.
+        k: Passages per query where a program does not say.
+        run: How a search is run from a thread; without it search_from_thread is refused.
+    """
+    global _bound, _k, _run
     _bound = None if retriever is None else RecordingRetriever(retriever)
+    _k, _run = k, run
 
 
 def bound() -> Retriever:
     """The process's retriever. Raises CollectionMissing where none is bound."""
     if _bound is None:
         raise CollectionMissing(
-            "No collection is open in this process; bind(await open_retriever(settings)) before the program runs"
+            "no collection is open in this process; bind(await open_retriever(settings)) before the program runs"
         )
     return _bound
+
+
+async def search(queries: Sequence[str], k: int | None = None) -> list[list[Passage]]:
+    """The `k` best passages (None: the process's default) for each query. Raises as Retriever.search."""
+    return await bound().search(queries, _k if k is None else k)
+
+
+def search_from_thread(queries: Sequence[str], k: int | None = None) -> list[list[Passage]]:
+    """As `search`, from a thread other than the retriever's loop."""
+    if _run is None:
+        raise CollectionMissing("searching from a thread needs bind(…, run=…); call `await binding.search(…)` instead")
+    return _run(search(queries, k))

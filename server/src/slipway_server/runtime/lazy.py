@@ -31,6 +31,11 @@ class LazyRetriever:
         """The collection's embedder; empty before the first search."""
         return self._retriever.embedder_name if self._retriever else ""
 
+    @property
+    def backend(self) -> str:
+        """The real retriever's kind, for metrics."""
+        return getattr(self._retriever, "backend", "other")
+
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """As Retriever.search, opening the collection where that has not happened."""
         return await (await self.opened()).search(queries, k)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.retrieval import binding
 from slipway_server.retrieval.types import Passage
 
@@ -11,11 +10,8 @@ from slipway_server.retrieval.types import Passage
 class RetrieveModel:
     """`rm(query, k=3)` → passages with `long_text`; called from a thread, searches on the owner loop."""
 
-    def __init__(self, owner: OwnerLoop) -> None:
-        self._owner = owner
-
     def __call__(self, query: str, k: int | None = None, **_: object) -> list[Passage]:
-        [passages] = self._owner.run(binding.search([query], k))
+        [passages] = binding.search_from_thread([query], k)
         return passages
 
     def __deepcopy__(self, memo: object) -> RetrieveModel:

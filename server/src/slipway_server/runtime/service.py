@@ -17,7 +17,6 @@ from typing import Any
 import dspy
 
 from slipway_server import request
-from slipway_server.artifacts.store import listing
 from slipway_server.config import Settings
 from slipway_server.errors import PinUnknown
 from slipway_server.lm.bridge import OwnerLoop
@@ -28,7 +27,7 @@ from slipway_server.runtime.imports import import_program
 from slipway_server.runtime.receipts import receipt
 from slipway_server.runtime.stack import Stack, open_stack
 from slipway_server.runtime.types import Answer, ArtifactInfo, Serving
-from slipway_server.runtime.variants import STABLE, Variant, build_variant
+from slipway_server.runtime.variants import STABLE, Variant, build_variant, known_artifacts
 from slipway_server.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ class ProgramService:
 
     def artifacts(self) -> Sequence[ArtifactInfo]:
         """The artifacts beside the served one, newest first."""
-        return listing(self._settings.artifact) if self._settings.artifact else []
+        return known_artifacts(self._settings)
 
     async def dry_run(self) -> None:
         """Ask every variant once, past the cache. Raises SlipwayError where the deployment cannot answer."""

@@ -26,6 +26,7 @@ from slipway_server.runtime.imports import import_program
 from slipway_server.runtime.invoke import Invoke, invoker, with_forward
 from slipway_server.runtime.lazy import LazyRetriever
 from slipway_server.runtime.stack import Stack, open_stack
+from slipway_server.runtime.variants import new_program
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class Session:
 
     def new_program(self) -> Any:
         """A fresh, uncompiled instance."""
-        return self.program_class()
+        return new_program(self.program_class)
 
     def invoker(self, program: Any) -> Invoke:
         """`await invoke({"question": …})` on the owner loop, for any program."""

@@ -46,7 +46,7 @@ class Stack:
         return {
             "lm": self.lm.lm,
             "adapter": SlipwayAdapter(memoise=memoise_prompts),
-            "rm": RetrieveModel(self.owner),
+            "rm": RetrieveModel(),
             "callbacks": self.callbacks,
             "disable_history": True,
             "warn_on_type_mismatch": False,
@@ -65,7 +65,7 @@ async def open_stack(settings: Settings, owner: OwnerLoop) -> Stack:
     shared = cache.open_cache(settings)
     cache.install(shared)
     retriever = LazyRetriever(lambda: open_retriever(settings, store=shared.store))
-    binding.bind(retriever, k=settings.retrieval_k)
+    binding.bind(retriever, k=settings.retrieval_k, run=owner.run)
     return Stack(
         settings=settings,
         owner=owner,

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from slipway_server.artifacts import fingerprint, load_artifact
-from slipway_server.artifacts.store import resolve
+from slipway_server.artifacts import Manifest, Served, Store, fingerprint, load, resolve
 from slipway_server.config import Settings
-from slipway_server.errors import ArtifactRequired
+from slipway_server.errors import ArtifactRequired, ProgramInvalid, SlipwayError
 from slipway_server.runtime.fields import InputFields, output_names
 from slipway_server.runtime.invoke import Invoke, invoker
 from slipway_server.runtime.types import ArtifactInfo, VariantInfo
@@ -58,10 +57,11 @@ def build_variant(name: str, program_class: type[Any], settings: Settings, pool:
     """Verify and load the artifact into a fresh instance. Raises Artifact… errors."""
     path = artifact_path(settings)
     if path is None:
-        program, info = program_class(), ArtifactInfo()
+        program, info = new_program(program_class), ArtifactInfo()
     else:
-        loaded = load_artifact(path, program_class, settings=settings, digest=settings.artifact_digest)
-        program, info = loaded.program, loaded.info
+        served = Served.from_settings(settings)
+        loaded = load(path, lambda: new_program(program_class), digest=settings.artifact_digest, served=served)
+        program, info = loaded.program, artifact_info(loaded.name, loaded.manifest)
     return Variant(
         name=name,
         program=program,
@@ -72,3 +72,37 @@ def build_variant(name: str, program_class: type[Any], settings: Settings, pool:
         invoke=invoker(program, pool),
         since=datetime.now(UTC),
     )
+
+
+def new_program(program_class: type[Any]) -> Any:
+    """A fresh instance. Raises ProgramInvalid where its constructor fails."""
+    try:
+        return program_class()
+    except SlipwayError:
+        raise
+    except Exception as error:
+        name = program_class.__qualname__
+        raise ProgramInvalid(
+            f"{name}() failed with {type(error).__name__}: {error}; it must need no arguments"
+        ) from error
+
+
+def artifact_info(name: str, manifest: Manifest, *, current: bool = False) -> ArtifactInfo:
+    """The facts of a manifest that callers see."""
+    return ArtifactInfo(
+        name=name,
+        digest=manifest.digest,
+        program=manifest.program,
+        metric=manifest.metric,
+        score=manifest.compiled.score if manifest.compiled else None,
+        created=manifest.created,
+        current=current,
+    )
+
+
+def known_artifacts(settings: Settings) -> list[ArtifactInfo]:
+    """The artifacts of the store that SLIPWAY_ARTIFACT names or lies in, newest first."""
+    if settings.artifact is None:
+        return []
+    folder = settings.artifact if settings.artifact.is_dir() else settings.artifact.parent
+    return [artifact_info(entry.name, entry.manifest, current=entry.current) for entry in Store(folder).list()]
