@@ -11,7 +11,7 @@ import dspy
 from slipway_server.retrieval import binding
 
 
-class AnswerFromPassages(dspy.Signature):  # type: ignore[misc]
+class AnswerFromPassages(dspy.Signature):
     """Answer the question from the passages, in as few words as they allow."""
 
     context: list[str] = dspy.InputField(desc="passages that may hold the answer, best first")
@@ -19,7 +19,7 @@ class AnswerFromPassages(dspy.Signature):  # type: ignore[misc]
     answer: str = dspy.OutputField(desc="a short answer, without explanation")
 
 
-class RAG(dspy.Module):  # type: ignore[misc]
+class RAG(dspy.Module):
     """Answers `question` from exactly `k` passages of the bound collection.
 
     Outputs: `reasoning`, `answer`. The module holds neither retriever nor client: an optimizer copies modules at will.

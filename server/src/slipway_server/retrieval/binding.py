@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process's retriever, kept off the program so that saving or copying a program never touches it.
 
-    binding.bind(await open_retriever(settings), k=3, run=owner.run)    # once, by whoever runs the process
+    binding.bind(await open_retriever(settings), k=3, owner=owner)    # once, by whoever runs the process
     [passages] = await binding.search(["a question"])                   # in a program
     [passages] = binding.search_from_thread(["a question"], k=5)        # in one without an event loop
 
@@ -11,8 +11,8 @@ Searching through it writes citations and the collection's version into the curr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from slipway_server import request
 from slipway_server.errors import CollectionMissing
@@ -59,27 +59,39 @@ class RecordingRetriever:
         await self._retriever.aclose()
 
 
-Run = Callable[[Coroutine[Any, Any, list[list[Passage]]]], list[list[Passage]]]
-"""Runs a search on the event loop that the retriever lives on, from another thread."""
+Search = Coroutine[Any, Any, list[list[Passage]]]
+
+
+class Crossing(Protocol):
+    """The way to the event loop that the retriever lives on (lm.bridge.OwnerLoop is one)."""
+
+    def run(self, coro: Search) -> list[list[Passage]]:
+        """Run a search there, from a thread without a loop."""
+        ...
+
+    async def arun(self, coro: Search) -> list[list[Passage]]:
+        """Run a search there, from any loop."""
+        ...
+
 
 DEFAULT_K = 3
 
 _bound: RecordingRetriever | None = None
 _k: int = DEFAULT_K
-_run: Run | None = None
+_owner: Crossing | None = None
 
 
-def bind(retriever: Retriever | None, *, k: int = DEFAULT_K, run: Run | None = None) -> None:
+def bind(retriever: Retriever | None, *, k: int = DEFAULT_K, owner: Crossing | None = None) -> None:
     """Make `retriever` the process's; None takes it away. The one before it is not closed.
 
     Args:
         retriever: Searched by every program of the process.
         k: Passages per query where a program does not say.
-        run: How a search is run from a thread; without it search_from_thread is refused.
+        owner: The way to the retriever's loop; without one, searches run where they are called.
     """
-    global _bound, _k, _run
+    global _bound, _k, _owner
     _bound = None if retriever is None else RecordingRetriever(retriever)
-    _k, _run = k, run
+    _k, _owner = k, owner
 
 
 def bound() -> Retriever:
@@ -93,11 +105,14 @@ def bound() -> Retriever:
 
 async def search(queries: Sequence[str], k: int | None = None) -> list[list[Passage]]:
     """The `k` best passages (None: the process's default) for each query. Raises as Retriever.search."""
-    return await bound().search(queries, _k if k is None else k)
+    found = bound().search(queries, _k if k is None else k)
+    return await (found if _owner is None else _owner.arun(found))
 
 
 def search_from_thread(queries: Sequence[str], k: int | None = None) -> list[list[Passage]]:
     """As `search`, from a thread other than the retriever's loop."""
-    if _run is None:
-        raise CollectionMissing("searching from a thread needs bind(…, run=…); call `await binding.search(…)` instead")
-    return _run(search(queries, k))
+    if _owner is None:
+        raise CollectionMissing(
+            "searching from a thread needs bind(…, owner=…); call `await binding.search(…)` instead"
+        )
+    return _owner.run(search(queries, k))

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Retriever(Protocol):
         """Name and dimension of the embedder that made the collection, e.g. `offline/bm25`."""
         ...
 
-    async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+    def search(self, queries: Sequence[str], k: int) -> Coroutine[Any, Any, list[list[Passage]]]:
         """The `k` best passages for each query, best first: one list per query.
 
         Raises RetrievalUnavailable, EmbedderUnavailable, EmbedderRateLimited, CollectionMissing.

@@ -70,7 +70,10 @@ def open_session(settings: Settings, traffic_class: TrafficClass = TrafficClass.
     with OwnerLoop.in_thread() as owner, ThreadPoolExecutor(settings.sync_workers, "slipway-program") as pool:
         stack = owner.run(open_stack(settings, owner))
         try:
-            with dspy.context(**stack.dspy_settings(memoise_prompts=False)), request.default_class(traffic_class):
+            with (
+                dspy.context(**stack.dspy_settings(memoise_prompts=False), allow_tool_async_sync_conversion=True),
+                request.default_class(traffic_class),
+            ):
                 yield Session(settings, with_forward(program_class, owner), stack, pool)
         finally:
             owner.run(stack.aclose())

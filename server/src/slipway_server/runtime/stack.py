@@ -65,7 +65,7 @@ async def open_stack(settings: Settings, owner: OwnerLoop) -> Stack:
     shared = cache.open_cache(settings)
     cache.install(shared)
     retriever = LazyRetriever(lambda: open_retriever(settings, store=shared.store))
-    binding.bind(retriever, k=settings.retrieval_k, run=owner.run)
+    binding.bind(retriever, k=settings.retrieval_k, owner=owner)
     return Stack(
         settings=settings,
         owner=owner,
