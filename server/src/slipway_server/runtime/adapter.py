@@ -29,13 +29,15 @@ RETRY_TEMPERATURE = 0.7
 
 _MEMO_ENTRIES = 256
 
+_Key = tuple[str | int, ...]
+
 
 class SlipwayAdapter(dspy.ChatAdapter):
     """dspy.ChatAdapter with one retry; set `memoise` only where signatures and demos do not change."""
 
     def __init__(self, *, memoise: bool = False) -> None:
         super().__init__(use_json_adapter_fallback=False)
-        self._memo: OrderedDict[tuple[int, ...], tuple[Any, Any]] | None = OrderedDict() if memoise else None
+        self._memo: OrderedDict[_Key, tuple[Any, Any]] | None = OrderedDict() if memoise else None
 
     def __call__(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
         try:
@@ -56,18 +58,15 @@ class SlipwayAdapter(dspy.ChatAdapter):
             return await super().acall(lm, _varied(lm, lm_kwargs), signature, demos, inputs)
 
     def format_system_message(self, signature: Any) -> str:
-        return self._memoised(
-            (id(signature),), signature, lambda: super(SlipwayAdapter, self).format_system_message(signature)
-        )
+        make = super().format_system_message
+        return self._memoised(("system", id(signature)), signature, lambda: make(signature))
 
     def format_demos(self, signature: Any, demos: list[Any]) -> list[dict[str, Any]]:
-        key = (id(signature), *(id(demo) for demo in demos))
-        made = self._memoised(
-            key, (signature, demos), lambda: super(SlipwayAdapter, self).format_demos(signature, demos)
-        )
-        return list(made)
+        make = super().format_demos
+        key = ("demos", id(signature), *(id(demo) for demo in demos))
+        return list(self._memoised(key, (signature, list(demos)), lambda: make(signature, demos)))
 
-    def _memoised(self, key: tuple[int, ...], owners: Any, make: Any) -> Any:
+    def _memoised(self, key: _Key, owners: Any, make: Any) -> Any:
         """`make()`, remembered by the identity of `owners`, which the entry keeps alive so that no id is used again."""
         if self._memo is None:
             return make()

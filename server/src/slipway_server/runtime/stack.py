@@ -63,6 +63,7 @@ async def open_stack(settings: Settings, owner: OwnerLoop) -> Stack:
     """Open everything on the running loop, which must be `owner`'s. Raises SlipwayError."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DSPY_THREADS, "slipway-dspy"))
     shared = cache.open_cache(settings)
+    await shared.start()
     cache.install(shared)
     retriever = LazyRetriever(lambda: open_retriever(settings, store=shared.store))
     binding.bind(retriever, k=settings.retrieval_k, owner=owner)
