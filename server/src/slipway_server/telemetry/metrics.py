@@ -44,7 +44,65 @@ VARIANT_INFO = _gauge("slipway_variant_info", "1 for what is served now.", "prog
 MODULE_DURATION = _seconds("slipway_module_duration_seconds", "Time per run of the program.", "variant")
 PARSE_RETRIES = _counter("slipway_parse_retries_total", "Runs repeated because an answer could not be parsed.")
 
+# ---- lm
+
+LM_ATTEMPTS = _counter(
+    "slipway_lm_attempts_total", "HTTP attempts at the provider, by how they ended.", "model", "class", "outcome"
+)
+LM_CALLS = _counter(
+    "slipway_lm_calls_total",
+    "LM calls that missed the cache, by result: ok, refused or failed.",
+    "model",
+    "class",
+    "result",
+)
+LM_ATTEMPT_DURATION = _seconds("slipway_lm_attempt_duration_seconds", "Time per attempt that was answered.", "model")
+LM_CALL_DURATION = _seconds(
+    "slipway_lm_call_duration_seconds", "Time per LM call, waits and retries included.", "model"
+)
+LM_QUEUE_WAIT = _seconds(
+    "slipway_lm_queue_wait_seconds", "Time an attempt waited, by what for: queue, pacing or slot.", "class", "reason"
+)
+LM_RETRY_DELAY = _seconds("slipway_lm_retry_delay_seconds", "Pause before a repeated attempt.", "model")
+LM_RETRY_AFTER = _seconds("slipway_lm_retry_after_seconds", "Retry-After that the provider sent.", "model")
+LM_SHEDS = _counter("slipway_lm_sheds_total", "LM calls refused without an attempt, by reason.", "class", "reason")
+LM_IN_FLIGHT = _gauge("slipway_lm_in_flight", "Attempts at the provider under way.", "model")
+LM_WAITING = _gauge("slipway_lm_waiting", "Attempts waiting for a slot or for quota.", "class")
+LM_PACING_RATE = _gauge("slipway_lm_pacing_requests_per_second", "Pace that this process allows itself.", "class")
+LM_PACING_INFO = _gauge("slipway_lm_pacing_info", "1 for the kind of pacing in use.", "kind")
+LM_REMAINING = _gauge(
+    "slipway_lm_provider_remaining_ratio", "Provider's remaining quota by its headers; 1 is full.", "dimension"
+)
+LM_STALENESS = _gauge("slipway_lm_header_staleness_seconds", "Age of the newest rate-limit header.")
+LM_RETRY_BUDGET = _gauge("slipway_lm_retry_budget_left", "Retries that this process may still make.")
+LM_AMPLIFICATION = _gauge("slipway_lm_retry_amplification", "Attempts per successful call, over the last minutes.")
+LM_CIRCUIT_OPEN = _gauge("slipway_lm_circuit_open", "1 while the provider is not called because it fails.")
+LM_PODS_SEEN = _gauge("slipway_lm_pods_seen", "Processes that share the key, as far as known.")
+LM_TOKENS = _counter(
+    "slipway_lm_tokens_total", "Tokens that the provider reported, by kind: prompt or completion.", "model", "kind"
+)
+LM_COST = _counter("slipway_lm_cost_usd_total", "Cost by SLIPWAY_LM_PRICES, in US dollars.", "model")
+
 # ---- retrieval
 
 RETRIEVAL_DURATION = _seconds("slipway_retrieval_duration_seconds", "Time per search, embedding included.", "backend")
 EMBEDDED_TEXTS = _counter("slipway_embedded_texts_total", "Texts embedded, by where the vector came from.", "source")
+
+# ---- cache
+
+CACHE_LOOKUPS = _counter(
+    "slipway_cache_lookups_total", "Look-ups by kind (lm, entry, answer) and the tier that answered.", "kind", "tier"
+)
+CACHE_MISSES = _counter("slipway_cache_misses_total", "Reads of the volume that gave nothing, by reason.", "reason")
+CACHE_WRITES = _counter("slipway_cache_writes_total", "Entries to be written to the volume, by outcome.", "outcome")
+CACHE_SKIPPED = _counter("slipway_cache_skipped_total", "Requests that cannot be cached, by reason.", "reason")
+CACHE_VOLUME_SECONDS = _seconds("slipway_cache_volume_seconds", "Time per operation on the volume.", "operation")
+CACHE_VOLUME_OPEN = _gauge("slipway_cache_breaker_open", "1 while the volume hangs and is left alone.")
+CACHE_MEMORY_BYTES = _gauge("slipway_cache_memory_bytes", "Bytes held by the memory tier.")
+CACHE_JOINS = _counter(
+    "slipway_cache_joins_total",
+    "Calls that waited for an identical one, by where (process, fleet) and its outcome.",
+    "scope",
+    "outcome",
+)
+CACHE_LEASES = _counter("slipway_cache_leases_total", "Lease files, by event.", "event")
