@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process of the fleet makes an entry; the others wait for it.
+
+    elected = await fleet.elect(name, digest)
+    elected.value      # somebody else made it
+    elected.lease      # make it, then `fleet.release(elected.lease)` when it is published; None: make it all the same
+
+Nothing here raises or waits beyond the request's deadline: whatever goes wrong with leases costs a call upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from slipway_server import request
+from slipway_server.cache.lease import FREE, Free, Held, Lease, Leases
+from slipway_server.cache.volume import Volume
+from slipway_server.telemetry import metrics
+
+T = TypeVar("T")
+
+ELECTIONS = 2
+"""A failed holder's followers elect one more; after that everybody goes on alone, so that failures do not queue up."""
+BEATS_PER_LEASE = 4
+FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.01, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Elected:
+    """The entry as another process made it, or the right to make it, or neither."""
+
+    value: bytes | None = None
+    lease: Lease | None = None
+    waited: bool = False
+
+
+class Fleet:
+    """Elections over the lease files of one volume.
+
+    Args:
+        read: Reads an entry from the volume, past the memory tier.
+        lease_seconds: A holder that gives no sign of life for so long is replaced.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        read: Callable[[str], Awaitable[bytes | None]],
+        *,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._volume = volume
+        self._read = read
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+        self.leases = Leases(volume.store, beat_seconds=lease_seconds / BEATS_PER_LEASE)
+
+    async def elect(self, name: str, digest: str) -> Elected:
+        """Become the maker of `digest`, or wait for who is."""
+        waited = False
+        lease: Lease | None = None
+        for _ in range(ELECTIONS):
+            found: Lease | Held | Free | None = await self._claim(self.leases.acquire, name)
+            if isinstance(found, Held):
+                waited = True
+                found = await self._outcome(name, found)
+                await self._volume.call(self._volume.store.refresh, digest)
+            if isinstance(found, Lease):
+                lease = found
+            if found is None:
+                break
+            try:
+                value = await self._read(digest)
+            except BaseException:
+                self.release(lease)
+                raise
+            if value is not None:
+                self.release(lease)
+                return Elected(value, waited=waited)
+            if lease is not None:
+                break
+        return Elected(lease=lease, waited=waited)
+
+    def release(self, lease: Lease | None) -> None:
+        """Give a lease back, in the background."""
+        if lease is not None:
+            self._volume.later(self.leases.release, lease)
+
+    async def aclose(self) -> None:
+        """Give all leases back."""
+        await self._volume.call(self.leases.close)
+
+    async def _claim(self, function: Callable[..., T], *args: object) -> T | None:
+        """Run what may give a lease; a lease that comes when nobody waits for it any more is given back."""
+        claim = _Claim(self.leases, function, args)
+        taken = None
+        try:
+            taken = await self._volume.call(claim.take)
+        finally:
+            if taken is None:
+                self._volume.later(claim.abandon)
+        return taken
+
+    async def _outcome(self, name: str, held: Held) -> Lease | Free | None:
+        """Wait for the holder: FREE when it is done, a Lease where it died, None where there is no time left."""
+        started = self._clock()
+        try:
+            return await self._watch(name, held)
+        finally:
+            request.current().account.waits_seconds["cache_lease"] += self._clock() - started
+
+    async def _watch(self, name: str, held: Held) -> Lease | Free | None:
+        alive_at = self._clock()
+        poll_seconds = FIRST_POLL_SECONDS
+        while request.current().remaining_seconds() != 0:
+            if held.dead or self._clock() - alive_at > self._lease_seconds:
+                lease = await self._claim(self.leases.take_over, name, held)
+                if isinstance(lease, Lease):
+                    return lease
+            await asyncio.sleep(poll_seconds * random.uniform(0.8, 1.2))
+            poll_seconds = min(poll_seconds * 1.5, LAST_POLL_SECONDS)
+            seen = await self._volume.call(self.leases.look, name)
+            if seen is None:
+                metrics.CACHE_LEASES.labels("unreadable").inc()
+                return None
+            if seen is FREE:
+                return FREE
+            if isinstance(seen, Held) and seen != held:
+                held, alive_at = seen, self._clock()
+        return None
+
+
+class _Claim(Generic[T]):
+    """A lease on its way from a worker thread to a waiter who may have left."""
+
+    def __init__(self, leases: Leases, function: Callable[..., T], args: tuple[object, ...]) -> None:
+        self._leases = leases
+        self._function = function
+        self._args = args
+        self._taken: T | None = None
+        self._abandoned = False
+        self._lock = threading.Lock()
+
+    def take(self) -> T | None:
+        """In the worker: the function's result."""
+        taken = self._function(*self._args)
+        with self._lock:
+            self._taken = taken
+            wanted = not self._abandoned
+        if not wanted:
+            self._give_back()
+        return taken
+
+    def abandon(self) -> None:
+        """In another worker: nobody waits any more."""
+        with self._lock:
+            self._abandoned = True
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if isinstance(self._taken, Lease):
+            self._leases.release(self._taken)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The volume with a time budget: reads and writes in threads of its own, a breaker in front, faults turned into misses.
+
+    volume = Volume(store, budget_seconds=0.5)
+    value = await volume.read(digest)          # bytes or a Miss; never raises, never later than the budget
+    volume.write(digest, value)                # in the background; the future ends when it is published or given up
+
+Nothing runs in the event loop's default executor: DSPy needs those threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
+from typing import TypeVar
+
+from slipway_server.cache.breaker import Breaker
+from slipway_server.cache.record import Miss
+from slipway_server.cache.store import DiskStore, reason_of
+from slipway_server.cache.workers import Workers
+from slipway_server.errors import ConfigInvalid
+from slipway_server.telemetry import metrics
+
+T = TypeVar("T")
+
+READERS = 16
+WRITERS = 4
+BACKLOG_CALLS = 4096
+BACKLOG_BYTES = 64 * 1024 * 1024
+"""Of values that wait to be written; beyond it they stay in memory only."""
+FLUSH_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Volume:
+    """Bounded access to a DiskStore. Thread-safe; the async methods work on any loop."""
+
+    def __init__(self, store: DiskStore, *, budget_seconds: float) -> None:
+        self.store = store
+        self._budget = budget_seconds
+        self._breaker = Breaker()
+        self._readers = Workers("slipway-cache-read", threads=READERS, backlog=BACKLOG_CALLS)
+        self._writers = Workers("slipway-cache-write", threads=WRITERS, backlog=BACKLOG_CALLS)
+        self._unwritten: set[Future[None]] = set()
+        self._unwritten_bytes = 0
+        self._lock = threading.Lock()
+
+    async def prepare(self) -> None:
+        """Make the folder. Raises ConfigInvalid where everybody may write to it; other faults are logged."""
+        if await self.call(lambda: self.store.folder) is None:
+            log.warning("cache_volume_unusable", extra={"consequence": "answers are remembered in memory only"})
+
+    async def read(self, digest: str) -> bytes | Miss:
+        """The value, or why there is none."""
+        future = self._begin(self._get, digest)
+        return future if isinstance(future, Miss) else _counted(await self._ended(future))
+
+    def read_blocking(self, digest: str) -> bytes | Miss:
+        """`read` for a thread that may wait."""
+        future = self._begin(self._get, digest)
+        if isinstance(future, Miss):
+            return future
+        try:
+            found: bytes | Miss = future.result(self._budget)
+        except futures.TimeoutError:
+            return _counted(self._gave_up(future))
+        self._breaker.answered()
+        return _counted(found)
+
+    async def call(self, function: Callable[..., T], *args: object) -> T | None:
+        """Run a file operation; None where it failed, took too long or the volume is left alone."""
+        future = self._begin(self._tried, function, *args)
+        found = future if isinstance(future, Miss) else await self._ended(future)
+        if isinstance(found, ConfigInvalid):
+            raise found
+        return None if isinstance(found, Miss) else found
+
+    def write(self, digest: str, value: bytes) -> Future[None]:
+        """Publish `value` in the background. The future ends, with no result, when that is done or given up."""
+        done: Future[None] = Future()
+        with self._lock:
+            fits = self._unwritten_bytes + len(value) <= BACKLOG_BYTES
+            if fits:
+                self._unwritten_bytes += len(value)
+                self._unwritten.add(done)
+        if not fits:
+            metrics.CACHE_WRITES.labels("dropped").inc()
+            done.set_result(None)
+            return done
+        try:
+            self._writers.submit(self._put, digest, value, done)
+        except queue.Full:
+            metrics.CACHE_WRITES.labels("dropped").inc()
+            self._wrote(value, done)
+        return done
+
+    def later(self, function: Callable[..., object], *args: object) -> None:
+        """Run a file operation in the background; whether it worked does not matter."""
+        try:
+            self._writers.submit(self._tried, function, *args)
+        except queue.Full:
+            return
+
+    async def aclose(self) -> None:
+        """Write what is waiting, for at most FLUSH_SECONDS, and end the threads."""
+        with self._lock:
+            waiting = [asyncio.wrap_future(future) for future in self._unwritten]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=FLUSH_SECONDS)
+            if late:
+                log.warning("cache_writes_lost", extra={"entries": len(late)})
+        self._readers.close()
+        self._writers.close()
+
+    # ---- in the caller
+
+    def _begin(self, function: Callable[..., T], *args: object) -> Future[T] | Miss:
+        try:
+            if self._breaker.allow():
+                return self._readers.submit(function, *args)
+        except queue.Full:
+            pass
+        metrics.CACHE_MISSES.labels(Miss.REFUSED).inc()
+        return Miss.REFUSED
+
+    async def _ended(self, future: Future[T]) -> T | Miss:
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(future), self._budget)
+        except TimeoutError:
+            return self._gave_up(future)
+        self._breaker.answered()
+        return found
+
+    def _gave_up(self, future: Future[T]) -> Miss:
+        future.cancel()
+        self._breaker.timed_out()
+        return Miss.TIMEOUT
+
+    # ---- in a worker
+
+    def _get(self, digest: str) -> bytes | Miss:
+        with metrics.CACHE_VOLUME_SECONDS.labels("read").time():
+            try:
+                return self.store.get(digest)
+            except ConfigInvalid as error:
+                log.error("cache_volume_refused", extra={"reason": error.message})
+                return Miss.DENIED
+
+    def _put(self, digest: str, value: bytes, done: Future[None]) -> None:
+        started = time.perf_counter()
+        try:
+            self.store.put(digest, value)
+        except OSError as error:
+            metrics.CACHE_WRITES.labels(reason_of(error)).inc()
+        except ConfigInvalid:
+            metrics.CACHE_WRITES.labels(Miss.DENIED).inc()
+        else:
+            metrics.CACHE_WRITES.labels("written").inc()
+            metrics.CACHE_VOLUME_SECONDS.labels("write").observe(time.perf_counter() - started)
+        finally:
+            self._wrote(value, done)
+
+    def _wrote(self, value: bytes, done: Future[None]) -> None:
+        with self._lock:
+            self._unwritten_bytes -= len(value)
+            self._unwritten.discard(done)
+        done.set_result(None)
+
+    def _tried(self, function: Callable[..., T], *args: object) -> T | Miss | ConfigInvalid:
+        try:
+            return function(*args)
+        except OSError as error:
+            return reason_of(error)
+        except ConfigInvalid as error:
+            return error
+
+
+def _counted(found: bytes | Miss) -> bytes | Miss:
+    if isinstance(found, Miss):
+        metrics.CACHE_MISSES.labels(found).inc()
+    return found

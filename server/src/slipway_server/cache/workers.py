@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads for calls that may never return.
+
+    workers = Workers("slipway-cache-read", threads=16, backlog=1024)
+    future = workers.submit(store.get, digest)
+
+Unlike concurrent.futures' pool, the threads are daemons: one that a dead network mount holds for ever does not keep the
+process from ending. Their number is the bound on stuck threads.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_Task = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+
+class Workers:
+    """A bounded number of daemon threads, started when needed, and a bounded backlog."""
+
+    def __init__(self, name: str, *, threads: int, backlog: int) -> None:
+        self._name = name
+        self._limit = threads
+        self._tasks: queue.Queue[_Task | None] = queue.Queue(backlog)
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Run `function(*args)` in a thread. Raises queue.Full where the backlog is full or the workers are closed."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                raise queue.Full
+            self._tasks.put_nowait((future, function, args))
+            if self._idle < self._tasks.qsize() and len(self._threads) < self._limit:
+                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        return future
+
+    def close(self) -> None:
+        """End the threads that are idle, now or later; stuck ones die with the process."""
+        with self._lock:
+            self._closed = True
+            for _ in self._threads:
+                try:
+                    self._tasks.put_nowait(None)
+                except queue.Full:
+                    return
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            task = self._tasks.get()
+            with self._lock:
+                self._idle -= 1
+            if task is None:
+                return
+            future, function, args = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = function(*args)
+            except BaseException as error:  # the caller's to judge
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            del task, future, function, args
