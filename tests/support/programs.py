@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import dspy
 
 from slipway_server.retrieval import binding
@@ -93,3 +95,17 @@ class Agent(dspy.ReAct):
 
     def __init__(self) -> None:
         super().__init__("question: str -> answer: str", tools=[search, multiply], max_iters=3)
+
+
+class Failing(dspy.Module):
+    """Raises an exception whose text no caller may see."""
+
+    async def aforward(self, question: str):
+        raise ValueError(f"secret of {question}")
+
+
+class Hanging(dspy.Module):
+    """Never answers."""
+
+    async def aforward(self, question: str):
+        await asyncio.get_running_loop().create_future()

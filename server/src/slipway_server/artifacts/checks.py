@@ -13,7 +13,7 @@ from slipway_server.artifacts import provenance
 from slipway_server.artifacts.findings import Check, Finding, Severity, Subject
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
 from slipway_server.artifacts.manifest import Manifest, digest_of
-from slipway_server.artifacts.state import METADATA, MetadataState, model_of, named_states
+from slipway_server.artifacts.state import AUGMENTED, METADATA, MetadataState, model_of, named_states
 from slipway_server.errors import ArtifactForeign, ArtifactInvalid
 
 MAX_BYTES = 1024 * 1024
@@ -160,7 +160,7 @@ def _demo_findings(name: str, predictor: Any, demos: Sequence[dict[str, Any]]) -
             f"'{name}': {len(partial)} of {len(demos)} demos lack {missing}",
             "they are labelled, not bootstrapped; DSPy shows them as incomplete examples",
         )
-    extra = {key for demo in demos for key in demo} - signature.fields.keys() - {"augmented"}
+    extra = {key for demo in demos for key in demo} - signature.fields.keys() - {AUGMENTED}
     if extra:
         yield _warning(
             "demos-extra", f"'{name}': demos have unused keys {', '.join(sorted(extra))}", "they are ignored"
@@ -174,7 +174,7 @@ def same_versions(subject: Subject) -> Iterator[Finding]:
     """DSPy and Python are those that compiled it."""
     then, now = subject.manifest.versions, provenance.versions()
     for what in ("dspy", "python", "cloudpickle"):
-        if getattr(then, what) != getattr(now, what):
+        if getattr(then, what) not in ("", getattr(now, what)):
             yield _warning(
                 f"version-{what}",
                 f"was compiled with {what} {getattr(then, what)}, this is {getattr(now, what)}",

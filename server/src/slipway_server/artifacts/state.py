@@ -118,6 +118,14 @@ def apply(state: State, program: dspy.Module) -> None:
         parameter.load_state(states[name])
 
 
+def cut_demo(demo: dict[str, Any], signature: Any) -> dict[str, Any]:
+    """`demo` with the fields of `signature` only, in their order; empty where it has no input or no output of it."""
+    if not (demo.keys() & signature.input_fields.keys() and demo.keys() & signature.output_fields.keys()):
+        return {}
+    order = [AUGMENTED, *signature.fields]
+    return {key: demo[key] for key in order if key in demo}
+
+
 def _metadata() -> dict[str, Any]:
     return {"dependency_versions": get_dependency_versions()}
 
@@ -130,12 +138,5 @@ def _dump_parameter(name: str, parameter: Parameter) -> dict[str, Any]:
     bare = copy.copy(parameter)
     bare.lm, bare.traces, bare.train = None, [], []
     state: dict[str, Any] = bare.dump_state(json_mode=True)
-    state["demos"] = [kept for demo in state["demos"] if (kept := _cut(demo, parameter.signature))]
+    state["demos"] = [kept for demo in state["demos"] if (kept := cut_demo(demo, parameter.signature))]
     return state
-
-
-def _cut(demo: dict[str, Any], signature: Any) -> dict[str, Any]:
-    if not (demo.keys() & signature.input_fields.keys() and demo.keys() & signature.output_fields.keys()):
-        return {}
-    order = [AUGMENTED, *signature.fields]
-    return {key: demo[key] for key in order if key in demo}
