@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     )
     qdrant_url: str | None = Field(None, description="Qdrant server or cluster; unset means embedded.")
     qdrant_api_key: SecretStr | None = Field(None, description="Key of the Qdrant server.")
+    qdrant_grpc_port: int = Field(6334, ge=1, le=65535, description="The Qdrant server's gRPC port.")
     embedding_model: str = Field(
         OFFLINE_EMBEDDER, description="Embedder: offline/… is built in, else the endpoint's model name."
     )

@@ -29,9 +29,12 @@ async def open_retriever(settings: Settings, store: EntryStore | None = None) ->
             from slipway_server.retrieval.embedded import EmbeddedRetriever
 
             return await EmbeddedRetriever.open(settings.data_dir, settings.collection, encoder, settings.scratch_dir)
-        from slipway_server.retrieval.server import ServerConfig, ServerRetriever
+        from slipway_server.retrieval.qdrant import Connection, ServerConfig
+        from slipway_server.retrieval.server import ServerRetriever
 
-        return await ServerRetriever.open(ServerConfig.from_settings(settings), settings.collection, encoder)
+        return await ServerRetriever.open(
+            Connection(ServerConfig.from_settings(settings)), settings.collection, encoder
+        )
     except BaseException:
         await encoder.aclose()
         raise

@@ -17,14 +17,14 @@ from slipway_server.retrieval.terms import bigrams, words
 from slipway_server.retrieval.types import Passage
 from slipway_server.telemetry.metrics import EMBEDDED_TEXTS
 
-SATURATION = 1.2
+SATURATION = 1.6
 """k1: how soon further occurrences of a term stop counting."""
 LENGTH_NORM = 0.75
 """b: how much long passages are held back."""
 AVERAGE_TERMS = 150.0
 """Length of the average passage, pairs included. A constant, so that a passage's vector depends on it alone."""
-TITLE_WEIGHT = 3
-PAIR_WEIGHT = 1.0
+TITLE_WEIGHT = 4
+PAIR_WEIGHT = 1.5
 """Weight of a query's pairs beside its words."""
 INLINE_PASSAGES = 8
 

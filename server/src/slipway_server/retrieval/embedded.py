@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from slipway_server.errors import CollectionMissing, RetrievalUnavailable
+from slipway_server.errors import CollectionMissing, DataCorrupt, RetrievalUnavailable
 from slipway_server.retrieval import archive, shard
 from slipway_server.retrieval.encoding import Encoded, Encoder, Sparse
 from slipway_server.retrieval.scratch import Scratch
@@ -90,73 +90,8 @@ class EmbeddedRetriever:
         self._scratch.close()
 
 
-class EmbeddedTarget:
-    """Where an ingest builds an embedded version; see ingest.Target."""
-
-    def __init__(self, data_dir: Path, scratch_dir: Path | None, encoder: Encoder) -> None:
-        self._data_dir, self._encoder = data_dir, encoder
-        self._scratch_dir = scratch_dir
-        self._scratch: Scratch | None = None
-        self._shard: shard.Shard = None
-        self._version: Version | None = None
-
-    async def current(self, collection: str) -> Version | None:
-        """The version that the pointer names."""
-        published = await asyncio.to_thread(archive.current, self._data_dir, collection)
-        return published.version if published else None
-
-    async def intact(self, version: Version) -> bool:
-        """Whether the published archive matches its checksum."""
-        return await asyncio.to_thread(archive.intact, self._data_dir, version.collection)
-
-    async def stored(
-        self, version: Version, *, with_vectors: bool
-    ) -> AsyncIterator[list[tuple[str, Passage, Encoded | None]]]:
-        """Every point of a published version, in pages."""
-        scratch = await asyncio.to_thread(Scratch, self._scratch_dir)
-        try:
-            published = await asyncio.to_thread(archive.current, self._data_dir, version.collection)
-            if published is None:
-                return
-            await asyncio.to_thread(archive.unpack, self._data_dir, published, scratch.path / "shard")
-            opened = await asyncio.to_thread(shard.load, scratch.path / "shard")
-            pages = shard.read(opened, with_vectors=with_vectors)
-            while (page := await asyncio.to_thread(next, pages, None)) is not None:
-                yield page
-            await asyncio.to_thread(opened.close)
-        finally:
-            await asyncio.to_thread(scratch.close)
-
-    async def begin(self, version: Version) -> set[str]:
-        """Start building; nothing is there yet."""
-        self._version = version
-        self._scratch = await asyncio.to_thread(Scratch, self._scratch_dir)
-        self._shard = await asyncio.to_thread(shard.create, self._scratch.path / "shard", self._encoder)
-        return set()
-
-    async def add(self, points: Sequence[tuple[str, Passage]], encoded: Encoded) -> None:
-        """Store points."""
-        await asyncio.to_thread(shard.add, self._shard, points, encoded)
-
-    async def publish(self) -> None:
-        """Archive the shard and switch to it."""
-        await asyncio.to_thread(self._publish)
-
-    async def aclose(self) -> None:
-        """Remove what is not published."""
-        if self._scratch is not None:
-            await asyncio.to_thread(self._scratch.close)
-
-    def _publish(self) -> None:
-        assert self._scratch is not None
-        assert self._version is not None
-        folder = self._scratch.path / "shard"
-        shard.finish(self._shard, folder, self._version)
-        archive.publish(folder, self._data_dir, self._version)
-
-
 def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Path | None) -> tuple[Scratch, Version]:
-    """A scratch folder with the current version; once more where an ingest removed it meanwhile."""
+    """A scratch folder with the current version; once more where an ingest removed or replaced it meanwhile."""
     for last in (False, True):
         published = archive.current(data_dir, collection)
         if published is None:
@@ -169,13 +104,10 @@ def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Pa
         scratch = Scratch(scratch_dir)
         try:
             archive.unpack(data_dir, published, scratch.path / "shard")
-        except CollectionMissing:
+        except BaseException as error:
             scratch.close()
-            if last:
+            if last or not isinstance(error, (CollectionMissing, DataCorrupt)):
                 raise
-        except BaseException:
-            scratch.close()
-            raise
         else:
             return scratch, published.version
     raise AssertionError("the second attempt returns or raises")
@@ -183,14 +115,14 @@ def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Pa
 
 def _median_seconds(opened: shard.Shard, encoder: Encoder) -> float:
     """Time of a search, measured with stored points' vectors, cut to the terms of a question."""
+    vectors = next(shard.read(opened, with_vectors=True)).vectors
+    if vectors is None:
+        return 0.0
+    sparse = vectors.sparse and [Sparse(row.indices[:PROBE_TERMS], row.values[:PROBE_TERMS]) for row in vectors.sparse]
+    asked = Encoded(vectors.dense, sparse)
     seconds = []
-    for _, _, encoded in next(shard.read(opened, with_vectors=True))[:PROBES]:
-        if encoded is None:
-            continue
-        sparse = encoded.sparse and [
-            Sparse(row.indices[:PROBE_TERMS], row.values[:PROBE_TERMS]) for row in encoded.sparse
-        ]
+    for row in range(min(PROBES, len(asked))):
         start = time.perf_counter()
-        shard.search(opened, Encoded(encoded.dense, sparse), 0, 10, encoder.fusion)
+        shard.search(opened, asked, row, 10, encoder.fusion)
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds) if seconds else 0.0
+    return statistics.median(seconds)

@@ -38,6 +38,13 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.sparse) if self.sparse is not None else len(self.dense) if self.dense is not None else 0
 
+    def take(self, rows: Sequence[int]) -> Encoded:
+        """Only these rows, in this order."""
+        return Encoded(
+            None if self.dense is None else self.dense[list(rows)],
+            None if self.sparse is None else [self.sparse[row] for row in rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Fusion:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from slipway_server.cache.protocol import EntryStore
 from slipway_server.config import Settings
@@ -23,49 +23,18 @@ from slipway_server.errors import CollectionMissing, CorpusInvalid, DataCorrupt
 from slipway_server.retrieval.chunking import Chunking, split
 from slipway_server.retrieval.corpus import Document
 from slipway_server.retrieval.embedders import open_encoder
-from slipway_server.retrieval.encoding import Encoded, Encoder
+from slipway_server.retrieval.encoding import Encoder
+from slipway_server.retrieval.points import point_id
 from slipway_server.retrieval.staging import Staging
+from slipway_server.retrieval.target import Target, open_target
 from slipway_server.retrieval.types import Passage
-from slipway_server.retrieval.version import Version, check_match, check_name, point_id, version_of
+from slipway_server.retrieval.version import Version, check_match, check_name, version_of
 
 BATCH = 100
 """Passages per embedding request and per upsert."""
 
 Progress = Callable[[int, int], None]
 """Called with passages done and passages in all."""
-StoredPage = list[tuple[str, Passage, Encoded | None]]
-
-
-class Target(Protocol):
-    """Where a version is built; it becomes visible only by `publish`."""
-
-    async def current(self, collection: str) -> Version | None:
-        """The published version. Raises DataCorrupt."""
-        ...
-
-    async def intact(self, version: Version) -> bool:
-        """Whether the published version can be read."""
-        ...
-
-    def stored(self, version: Version, *, with_vectors: bool) -> AsyncIterator[StoredPage]:
-        """Every point of the published version, in pages."""
-        ...
-
-    async def begin(self, version: Version) -> set[str]:
-        """Start or resume building; the ids of points that are there already."""
-        ...
-
-    async def add(self, points: Sequence[tuple[str, Passage]], encoded: Encoded) -> None:
-        """Store points; storing one again changes nothing."""
-        ...
-
-    async def publish(self) -> None:
-        """Switch to the version atomically and remove versions older than the one before it."""
-        ...
-
-    async def aclose(self) -> None:
-        """Release everything; what is not published stays invisible."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +49,15 @@ class Summary:
     version: str
     embedder: str
     dimension: int
-    documents: int
     passages: int
-    dropped: int
-    documents_dropped: int
-    duplicates: int
-    embedded: int
-    reused: int
     changed: bool
     seconds: float
+    documents: int = 0
+    dropped: int = 0
+    documents_dropped: int = 0
+    duplicates: int = 0
+    embedded: int = 0
+    reused: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """All fields."""
@@ -129,13 +98,13 @@ async def run(
     name = check_name(collection or settings.collection)
     staging = Staging(settings.data_dir / "staging" / name) if store is None else None
     encoder = open_encoder(settings, store or staging)
-    target = target or open_target(settings, encoder)
+    target = target or open_target(settings)
     try:
         cut = await asyncio.to_thread(_cut, documents, chunking or Chunking())
         before = await _before(target, name, encoder, append)
         if append and before is not None:
             async for page in target.stored(before, with_vectors=False):
-                cut.passages = {point: passage for point, passage, _ in page} | cut.passages
+                cut.passages = dict(page.points) | cut.passages
         version = version_of(name, encoder, cut.passages.items())
         changed = before is None or before.digest != version.digest
         embedded = reused = 0
@@ -161,17 +130,6 @@ async def run(
         changed=changed,
         seconds=time.monotonic() - started,
     )
-
-
-def open_target(settings: Settings, encoder: Encoder) -> Target:
-    """The configured backend's target."""
-    if settings.qdrant_url is None:
-        from slipway_server.retrieval.embedded import EmbeddedTarget
-
-        return EmbeddedTarget(settings.data_dir, settings.scratch_dir, encoder)
-    from slipway_server.retrieval.server import ServerConfig, ServerTarget
-
-    return ServerTarget(ServerConfig.from_settings(settings), encoder)
 
 
 async def _before(target: Target, collection: str, encoder: Encoder, append: bool) -> Version | None:
@@ -200,14 +158,15 @@ async def _build(
     progress: Progress | None,
 ) -> tuple[int, int]:
     """Fill and publish `version`; how many passages were embedded and how many vectors used again."""
-    done = await target.begin(version) & passages.keys()
+    done = await target.begin(version, sparse=encoder.sparse) & passages.keys()
     reused = len(done)
     if before is not None and (before.embedder, before.dimension) == (version.embedder, version.dimension):
         async for page in target.stored(before, with_vectors=True):
-            for point, _, encoded in page:
-                if encoded is not None and point in passages and point not in done:
-                    await target.add([(point, passages[point])], encoded)
-                    done.add(point)
+            rows = [row for row, (point, _) in enumerate(page.points) if point in passages and point not in done]
+            if rows and page.vectors is not None:
+                again = [page.points[row][0] for row in rows]
+                await target.add([(point, passages[point]) for point in again], page.vectors.take(rows))
+                done.update(again)
         reused = len(done)
     missing = ((point, passage) for point, passage in passages.items() if point not in done)
     for batch in iter(lambda: list(itertools.islice(missing, BATCH)), []):

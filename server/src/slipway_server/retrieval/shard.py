@@ -6,40 +6,32 @@ A shard's folder belongs to one process at a time. It has no write-ahead log: a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qdrant_edge as edge
 
-from slipway_server.retrieval.encoding import Encoded, Encoder, Fusion, Sparse
+from slipway_server.retrieval.encoding import Encoded, Fusion
+from slipway_server.retrieval.points import DENSE, PAGE_POINTS, SPARSE, Page, Point, page_of, passage_of, payload
 from slipway_server.retrieval.types import Passage
-from slipway_server.retrieval.version import Version
 
-DENSE, SPARSE = "dense", "sparse"
-"""Names of the vectors, in every backend."""
-VERSION_FILE = "slipway.json"
 SEARCH_THREADS = 1
 """Of a shard's own pool: one segment needs no more."""
 HNSW_EF = 128
 """Candidates that a graph search keeps; shards below Edge's indexing threshold are searched exactly."""
-PAGE = 256
 
 Shard = Any
-Row = tuple[str, Passage, Any]
-"""Point id, passage and Edge's vectors by name (None where they were not asked for)."""
 
 
-def create(folder: Path, encoder: Encoder) -> Shard:
-    """A new, empty shard in `folder`."""
+def create(folder: Path, dimension: int, *, sparse: bool) -> Shard:
+    """A new, empty shard in `folder`, for dense vectors (`dimension` > 0), sparse ones, or both."""
     folder.mkdir(parents=True, exist_ok=True)
-    dense = {DENSE: edge.EdgeVectorParams(size=encoder.dimension, distance=edge.Distance.Cosine)}
-    sparse = {SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)}
+    dense = {DENSE: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)} if dimension else None
+    terms = {SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)} if sparse else None
     config = edge.EdgeConfig(
-        vectors=dense if encoder.dimension else None,
-        sparse_vectors=sparse if encoder.sparse else None,
+        vectors=dense,
+        sparse_vectors=terms,
         max_search_threads=SEARCH_THREADS,
         wal_enabled=False,
     )
@@ -51,29 +43,36 @@ def load(folder: Path) -> Shard:
     return edge.EdgeShard.load(str(folder))
 
 
-def add(shard: Shard, points: Sequence[tuple[str, Passage]], encoded: Encoded) -> None:
+def unpack_snapshot(file: Path, folder: Path) -> None:
+    """Unpack a Qdrant server's snapshot of a shard into `folder`."""
+    edge.EdgeShard.unpack_snapshot(str(file), str(folder))
+
+
+def count(shard: Shard) -> int:
+    """Number of points."""
+    return int(shard.count(edge.CountRequest(exact=True)))
+
+
+def add(shard: Shard, points: Sequence[Point], encoded: Encoded) -> None:
     """Store points with their rows of `encoded`."""
     rows = [edge.Point(point, _vectors(encoded, row), payload(passage)) for row, (point, passage) in enumerate(points)]
     shard.update(edge.UpdateOperation.upsert_points(rows))
 
 
-def finish(shard: Shard, folder: Path, version: Version) -> None:
-    """Index, write out, close, and leave the version's facts in the folder."""
+def finish(shard: Shard) -> None:
+    """Index, write out and close."""
     shard.optimize()
     shard.flush()
     shard.close()
-    (folder / VERSION_FILE).write_text(json.dumps(version.as_json()))
 
 
-def read(shard: Shard, *, with_vectors: bool) -> Iterator[list[tuple[str, Passage, Encoded | None]]]:
-    """Every point, in pages; vectors as one-row batches."""
+def read(shard: Shard, *, with_vectors: bool) -> Iterator[Page]:
+    """Every point, in pages."""
     offset = None
     while True:
-        request = edge.ScrollRequest(offset=offset, limit=PAGE, with_payload=True, with_vector=with_vectors)
+        request = edge.ScrollRequest(offset=offset, limit=PAGE_POINTS, with_payload=True, with_vector=with_vectors)
         records, offset = shard.scroll(request)
-        yield [
-            (str(record.id), passage_of(str(record.id), record.payload), _encoded(record.vector)) for record in records
-        ]
+        yield page_of(records, with_vectors=with_vectors)
         if offset is None:
             return
 
@@ -84,19 +83,6 @@ def search(shard: Shard, encoded: Encoded, row: int, k: int, fusion: Fusion | No
     if request is None:
         return []
     return [passage_of(str(point.id), point.payload, point.score) for point in shard.query(request)]
-
-
-def payload(passage: Passage) -> dict[str, str]:
-    """What a point stores beside its vectors, in every backend."""
-    return {"id": passage.id, "title": passage.title, "text": passage.text}
-
-
-def passage_of(point: str, stored: dict[str, Any] | None, score: float = 0.0) -> Passage:
-    """The passage of a stored point."""
-    stored = stored or {}
-    return Passage(
-        str(stored.get("id") or point), str(stored.get("title") or ""), str(stored.get("text") or ""), float(score)
-    )
 
 
 def _request(encoded: Encoded, row: int, k: int, fusion: Fusion | None) -> Any:
@@ -134,13 +120,3 @@ def _vectors(encoded: Encoded, row: int) -> dict[str, Any]:
     if encoded.sparse is not None:
         vectors[SPARSE] = edge.SparseVector(*encoded.sparse[row])
     return vectors
-
-
-def _encoded(vectors: Any) -> Encoded | None:
-    if not vectors:
-        return None
-    dense, sparse = vectors.get(DENSE), vectors.get(SPARSE)
-    return Encoded(
-        dense=None if dense is None else np.asarray([dense], dtype=np.float32),
-        sparse=None if sparse is None else [Sparse(list(sparse.indices), list(sparse.values))],
-    )

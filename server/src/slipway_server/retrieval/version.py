@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from slipway_server.errors import CollectionMismatch, ConfigInvalid
 from slipway_server.retrieval.encoding import Encoder
-from slipway_server.retrieval.types import Passage
+from slipway_server.retrieval.points import Point
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -48,13 +47,7 @@ class Version:
         )
 
 
-def point_id(passage: Passage) -> str:
-    """Content hash of title and text, as the UUID that Qdrant wants: the same content is the same point."""
-    digest = hashlib.sha256(f"{passage.title}\0{passage.text}".encode()).digest()
-    return str(uuid.UUID(bytes=digest[:16]))
-
-
-def version_of(collection: str, encoder: Encoder, passages: Iterable[tuple[str, Passage]]) -> Version:
+def version_of(collection: str, encoder: Encoder, passages: Iterable[Point]) -> Version:
     """The version that holds these passages, given with their point ids; their order does not matter."""
     rows = sorted(f"{point}\0{passage.id}" for point, passage in passages)
     head = f"slipway collection 1\n{encoder.name}\n{encoder.dimension}\n"

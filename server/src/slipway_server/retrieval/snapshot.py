@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes a Qdrant server's collection as an embedded version, so that pods serve it without a network hop.
+
+A collection of one shard is taken as the server's own shard snapshot, index included, which Edge opens as it is. One
+of several shards is read point by point and indexed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+
+from slipway_server.config import Settings
+from slipway_server.errors import CollectionMissing, DataCorrupt, RetrievalUnavailable
+from slipway_server.retrieval import archive, shard
+from slipway_server.retrieval.embedded_target import EmbeddedTarget
+from slipway_server.retrieval.ingest import Summary
+from slipway_server.retrieval.qdrant import Connection, ServerConfig
+from slipway_server.retrieval.scratch import Scratch
+from slipway_server.retrieval.version import Version, check_name
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_SECONDS = 300.0
+
+
+async def publish_from_server(settings: Settings) -> Summary:
+    """Publish the configured collection's current version from SLIPWAY_QDRANT_URL into SLIPWAY_DATA_DIR.
+
+    Raises CollectionMissing, CollectionMismatch (not made by `slipway ingest`), RetrievalUnavailable, ConfigInvalid,
+    DataCorrupt (the snapshot has not the points that it should have).
+    """
+    started = time.monotonic()
+    config = ServerConfig.from_settings(settings)
+    connection = Connection(config)
+    try:
+        version = await connection.current(check_name(settings.collection))
+        if version is None:
+            raise CollectionMissing(f"Collection {settings.collection} does not exist at {config.url}")
+        before = await EmbeddedTarget(settings.data_dir, settings.scratch_dir).current(version.collection)
+        changed = before is None or before.digest != version.digest
+        if changed and await connection.shards(version) == 1:
+            await _from_snapshot(config, version, settings)
+        elif changed:
+            await _from_points(connection, version, settings)
+    finally:
+        await connection.aclose()
+    return Summary(
+        collection=version.collection,
+        version=version.name,
+        embedder=version.embedder,
+        dimension=version.dimension,
+        passages=version.passages,
+        reused=version.passages if changed else 0,
+        changed=changed,
+        seconds=time.monotonic() - started,
+    )
+
+
+async def _from_snapshot(config: ServerConfig, version: Version, settings: Settings) -> None:
+    scratch = await asyncio.to_thread(Scratch, settings.scratch_dir)
+    try:
+        file = scratch.path / "shard.snapshot"
+        await _download(config, version, file)
+        await asyncio.to_thread(_publish_snapshot, file, scratch.path / "shard", version, settings.data_dir)
+    finally:
+        await asyncio.to_thread(scratch.close)
+
+
+async def _download(config: ServerConfig, version: Version, file: Path) -> None:
+    headers = {"api-key": config.api_key.get_secret_value()} if config.api_key is not None else {}
+    url = f"{config.url}/collections/{version.name}/shards/0/snapshot"
+    try:
+        async with (
+            httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client,
+            client.stream("GET", url, headers=headers) as response,
+        ):
+            response.raise_for_status()
+            with await asyncio.to_thread(file.open, "wb") as target:
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    await asyncio.to_thread(target.write, chunk)
+    except httpx.HTTPError as error:
+        raise RetrievalUnavailable(f"Qdrant at {config.url} gives no snapshot of {version.name}") from error
+
+
+def _publish_snapshot(file: Path, folder: Path, version: Version, data_dir: Path) -> None:
+    try:
+        shard.unpack_snapshot(file, folder)
+        opened = shard.load(folder)
+        points = shard.count(opened)
+        opened.close()
+    except Exception as error:
+        raise DataCorrupt(f"The snapshot of {version.name} does not open ({type(error).__name__})") from error
+    if points != version.passages:
+        raise DataCorrupt(f"The snapshot of {version.name} has {points} points instead of {version.passages}")
+    archive.publish(folder, data_dir, version)
+
+
+async def _from_points(connection: Connection, version: Version, settings: Settings) -> None:
+    target = EmbeddedTarget(settings.data_dir, settings.scratch_dir)
+    begun = False
+    try:
+        async for page in connection.read(version.name, with_vectors=True):
+            if page.vectors is None:
+                continue
+            if not begun:
+                await target.begin(version, sparse=page.vectors.sparse is not None)
+                begun = True
+            await target.add(page.points, page.vectors)
+        await target.publish()
+    finally:
+        await target.aclose()
