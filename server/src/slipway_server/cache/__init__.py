@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from slipway_server.cache.config import CacheConfig
+from slipway_server.cache.memo import AnswerMemo
 from slipway_server.cache.pending import Pending, deferred
 from slipway_server.cache.protocol import EntryStore
 from slipway_server.cache.shared import SharedCache, install, open_cache
 
-__all__ = ["CacheConfig", "EntryStore", "Pending", "SharedCache", "deferred", "install", "open_cache"]
+__all__ = ["AnswerMemo", "CacheConfig", "EntryStore", "Pending", "SharedCache", "deferred", "install", "open_cache"]

@@ -19,7 +19,7 @@ import orjson
 
 from slipway_server.cache.keys import NotKeyable
 from slipway_server.cache.pending import Entry
-from slipway_server.cache.shared import SharedCache, count
+from slipway_server.cache.shared import SharedCache, count, to_json
 from slipway_server.telemetry import metrics
 
 KIND = "answer"
@@ -54,14 +54,9 @@ class AnswerMemo:
     ) -> None:
         """Remember `outputs`, which are JSON values; they are written in the background."""
         digest = self._digest(artifact_digest, inputs, collection_version)
-        if digest is None:
-            return
-        try:
-            value = orjson.dumps(outputs)
-        except TypeError:
-            metrics.CACHE_SKIPPED.labels("not_json").inc()
-            return
-        self._shared.publish(Entry(digest, value, self._shared.publish))
+        value = None if digest is None else to_json(outputs)
+        if digest is not None and value is not None:
+            self._shared.publish(Entry(digest, value, self._shared.publish))
 
     def _digest(self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str) -> str | None:
         if not (artifact_digest and self._shared.config.answers and self._shared.usable()):

@@ -12,6 +12,7 @@ A fault of the volume is a miss or a write that did not happen, and a metric; it
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -71,8 +72,9 @@ class SharedCache:
 
     async def aclose(self) -> None:
         """Write what is waiting."""
-        await self.flight.aclose()
         if self.volume:
+            await self.volume.flush()
+            await self.flight.aclose()
             await self.volume.aclose()
 
     @cached_property
@@ -131,12 +133,8 @@ class SharedCache:
         if not self.usable():
             return
         digest = self.keys.of_request(request_, ignored)
-        try:
-            data = orjson.dumps(value)
-        except TypeError:
-            data = b"null"
-        if orjson.loads(data) != value:
-            metrics.CACHE_SKIPPED.labels("not_json").inc()
+        data = to_json(value)
+        if data is None:
             return
         entry = Entry(digest, data, self.publish)
         known = resolution.get()
@@ -165,11 +163,11 @@ class SharedCache:
         return self._kept(digest, await self.volume.read(digest)) if self.volume else None
 
     def find_blocking(self, digest: str) -> tuple[bytes | None, str]:
-        """A value and its tier, for a thread that may wait."""
+        """A value and its tier. On an event loop's own thread, where dspy.Embedder asks, only memory is looked at."""
         value = self.find(digest)
         if value is not None:
             return value, "memory"
-        if self.volume:
+        if self.volume and asyncio._get_running_loop() is None:
             value = self._kept(digest, self.volume.read_blocking(digest))
         return value, "miss" if value is None else "disk"
 
@@ -214,6 +212,18 @@ class Entries:
         shared = self._shared
         if shared.usable():
             shared.publish(Entry(shared.keys.of_text(self._kind, key), value, shared.publish))
+
+
+def to_json(value: Any) -> bytes | None:
+    """`value` as JSON, or None where it would read back as something else (arrays, tuples, NaN, objects)."""
+    try:
+        data = orjson.dumps(value)
+        if orjson.loads(data) == value:
+            return data
+    except TypeError:
+        pass
+    metrics.CACHE_SKIPPED.labels("not_json").inc()
+    return None
 
 
 def count(kind: str, tier: str) -> None:

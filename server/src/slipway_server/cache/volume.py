@@ -108,14 +108,18 @@ class Volume:
         except queue.Full:
             return
 
-    async def aclose(self) -> None:
-        """Write what is waiting, for at most FLUSH_SECONDS, and end the threads."""
+    async def flush(self) -> None:
+        """Wait until what was put so far is written, for at most FLUSH_SECONDS."""
         with self._lock:
             waiting = [asyncio.wrap_future(future) for future in self._unwritten]
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=FLUSH_SECONDS)
             if late:
-                log.warning("cache_writes_lost", extra={"entries": len(late)})
+                log.warning("cache_writes_late", extra={"entries": len(late)})
+
+    async def aclose(self) -> None:
+        """Flush, and end the threads."""
+        await self.flush()
         self._readers.close()
         self._writers.close()
 

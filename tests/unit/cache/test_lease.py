@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases between processes: one maker, a dead one is replaced by exactly one other."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slipway_server.cache.lease import FREE, Held, Lease, Leases
+from slipway_server.cache.store import DiskStore
+
+NAME = "ab" * 32
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Iterator[list[Leases]]:
+    """Three processes on one volume; their hearts beat only when a test says so."""
+    made = [Leases(DiskStore(tmp_path), beat_seconds=3600) for _ in range(3)]
+    yield made
+    for leases in made:
+        leases.close()
+
+
+def test_one_holder(pods: list[Leases]) -> None:
+    first = pods[0].acquire(NAME)
+    assert isinstance(first, Lease)
+    held = pods[1].acquire(NAME)
+    assert isinstance(held, Held)
+    assert not held.dead
+    assert pods[1].look(NAME) == held
+    pods[0].release(first)
+    assert pods[1].look(NAME) is FREE
+    assert isinstance(pods[1].acquire(NAME), Lease)
+
+
+def test_signs_of_life_are_seen(pods: list[Leases]) -> None:
+    pods[0].acquire(NAME)
+    before = pods[1].look(NAME)
+    assert pods[1].look(NAME) == before
+    pods[0].beat()
+    assert pods[1].look(NAME) != before
+
+
+def test_one_of_many_takes_over(pods: list[Leases]) -> None:
+    pods[0].acquire(NAME)
+    held = pods[1].look(NAME)
+    assert isinstance(held, Held)
+    taken = [pods[1].take_over(NAME, held), pods[2].take_over(NAME, held)]
+    assert [isinstance(lease, Lease) for lease in taken] == [True, False]
+    assert pods[2].look(NAME) != held
+
+
+def test_racing_takeovers_have_one_winner(tmp_path: Path) -> None:
+    for attempt in range(20):
+        name = f"{attempt:064d}"
+        dead = Leases(DiskStore(tmp_path), beat_seconds=3600)
+        dead.acquire(name)
+        pods = [Leases(DiskStore(tmp_path), beat_seconds=3600) for _ in range(6)]
+        held = pods[0].look(name)
+        barrier, winners = threading.Barrier(len(pods)), []
+
+        def race(leases: Leases, name=name, held=held, barrier=barrier, winners=winners) -> None:
+            barrier.wait()
+            if leases.take_over(name, held):
+                winners.append(leases)
+
+        threads = [threading.Thread(target=race, args=(leases,)) for leases in pods]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(winners) == 1
+        for leases in (dead, *pods):
+            leases.close()
+
+
+def test_racing_acquisitions_have_one_winner(tmp_path: Path) -> None:
+    pods = [Leases(DiskStore(tmp_path), beat_seconds=3600) for _ in range(8)]
+    for attempt in range(20):
+        barrier, winners = threading.Barrier(len(pods)), []
+
+        def race(leases: Leases, name: str, barrier=barrier, winners=winners) -> None:
+            barrier.wait()
+            if isinstance(leases.acquire(name), Lease):
+                winners.append(leases)
+
+        threads = [threading.Thread(target=race, args=(leases, f"{attempt:064d}")) for leases in pods]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(winners) == 1
+    for leases in pods:
+        leases.close()
+
+
+def test_who_was_replaced_removes_nothing(pods: list[Leases]) -> None:
+    first = pods[0].acquire(NAME)
+    held = pods[1].look(NAME)
+    assert isinstance(first, Lease)
+    assert isinstance(held, Held)
+    second = pods[1].take_over(NAME, held)
+    pods[0].release(first)
+    assert pods[2].look(NAME) == pods[1].look(NAME) != FREE
+    assert second is not None
+    pods[1].release(second)
+    assert pods[2].look(NAME) is FREE
+
+
+def test_closing_gives_everything_back(pods: list[Leases], tmp_path: Path) -> None:
+    pods[0].acquire(NAME)
+    pods[0].acquire("cd" * 32)
+    pods[0].close()
+    assert pods[1].look(NAME) is FREE
+    assert list((tmp_path / "slipway/holders").iterdir()) == []
+
+
+def test_a_holder_without_its_file_is_dead(pods: list[Leases], tmp_path: Path) -> None:
+    pods[0].acquire(NAME)
+    next((tmp_path / "slipway/holders").iterdir()).unlink()
+    held = pods[1].look(NAME)
+    assert isinstance(held, Held)
+    assert held.dead
+
+
+@pytest.mark.parametrize("content", [b"", b"../../../etc/passwd x\n", b"\xff\xfe\x00", b"x" * 5000])
+def test_a_damaged_lease_is_held_by_nobody_harmful(pods: list[Leases], tmp_path: Path, content: bytes) -> None:
+    pods[0].acquire("cd" * 32)
+    path = tmp_path / "slipway/leases" / NAME
+    path.write_bytes(content)
+    held = pods[1].acquire(NAME)
+    assert isinstance(held, Held)
+    assert held.beat is None
+    assert isinstance(pods[1].take_over(NAME, held), Lease)
+
+
+def test_a_repeated_create_is_recognised(tmp_path: Path, ops) -> None:
+    """An NFS client that repeats a request hears EEXIST about the file that it has made."""
+
+    class Repeating(type(ops)):
+        def create(self, path: str, data: bytes, *, mode: int, fsync: bool) -> None:
+            super().create(path, data, mode=mode, fsync=fsync)
+            if "/leases/" in path:
+                raise FileExistsError(errno.EEXIST, path)
+
+    leases = Leases(DiskStore(tmp_path, ops=Repeating()), beat_seconds=3600)
+    assert isinstance(leases.acquire(NAME), Lease)
+    leases.close()
