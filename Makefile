@@ -32,9 +32,11 @@ lint: $(STAMP)   ## ruff, mypy --strict, buf
 
 generate: $(STAMP) ## make every generated file anew
 	scripts/stubs generate
+	$(BIN)/python scripts/docs.py generate
 
 verify: $(STAMP) ## fail where a generated file is stale
 	scripts/stubs verify
+	$(BIN)/python scripts/docs.py verify
 
 lock: $(STAMP)   ## pin every dependency with its hashes
 	scripts/lock

@@ -30,6 +30,8 @@ class FakeService:
     failures: dict[str, BaseException] = field(default_factory=dict)
     dry_runs: list[BaseException | None] = field(default_factory=list)
     """What the next dry runs raise; an empty list passes."""
+    failing: list[BaseException] = field(default_factory=list)
+    """What the next calls raise."""
     sleep_seconds: float = 0.0
     known: list[ArtifactInfo] = field(default_factory=lambda: [ARTIFACT])
     seen: list[tuple[Mapping[str, Any], RequestContext, str, str]] = field(default_factory=list)
@@ -40,6 +42,8 @@ class FakeService:
         self, inputs: Mapping[str, Any], context: RequestContext, *, routing_key: str = "", pin: str = ""
     ) -> Answer:
         self.seen.append((inputs, context, routing_key, pin))
+        if self.failing:
+            raise self.failing.pop(0)
         if "raise" in inputs:
             raise self.failures[str(inputs["raise"])]
         try:

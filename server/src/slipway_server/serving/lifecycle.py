@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from slipway_server.runtime.types import Service
 from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.dryrun import prove
+from slipway_server.serving.readiness import State
 from slipway_server.serving.server import Server
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -27,8 +28,8 @@ async def run(
     Raises the dry run's error, PortTaken or ConfigInvalid. `service` stays open: it is the caller's.
     """
     server = Server(service, config)
-    await server.start()
     try:
+        await server.start()
         if not await _proved(service, config, server, stop):
             return
         await server.readiness.open()
@@ -37,7 +38,7 @@ async def run(
         log.info("stopping", extra={"drain_seconds": config.drain_seconds, "grace_seconds": config.grace_seconds})
     finally:
         # Callers only ever saw NOT_SERVING where the dry run did not pass: nobody has to be waited for.
-        await server.stop(drain=server.readiness.state == "ready")
+        await server.stop(drain=server.readiness.state is State.READY)
         log.info("stopped")
 
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain values there and back, without loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slipway.v1 import receipt_pb2
+from slipway_server.errors import InputWrongType, ProgramFailed
+from slipway_server.serving import convert
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_json_values_survive_the_way_there_and_back(fields: dict[str, Any]) -> None:
+    struct = convert.outputs_to_struct(fields)
+    assert convert.inputs_from_struct(struct) == fields
+    assert json_format.MessageToDict(struct) == fields, "and mean the same to protobuf's own conversion"
+
+
+def test_true_and_one_stay_different() -> None:
+    struct = convert.outputs_to_struct({"flag": True, "one": 1})
+    assert convert.inputs_from_struct(struct)["flag"] is True
+    assert isinstance(convert.inputs_from_struct(struct)["one"], float)
+
+
+def test_integers_that_a_double_cannot_hold_travel_as_text() -> None:
+    large = 2**53 + 1
+    assert convert.inputs_from_struct(convert.outputs_to_struct({"id": large, "ids": [-large]})) == {
+        "id": str(large),
+        "ids": [str(-large)],
+    }
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, object(), {"deep": [math.nan]}])
+def test_outputs_that_json_does_not_have_fail_the_program(value: object) -> None:
+    with pytest.raises(ProgramFailed, match="'score'"):
+        convert.outputs_to_struct({"score": value})
+
+
+def test_inputs_name_the_field_with_the_wrong_number() -> None:
+    struct = convert.outputs_to_struct({"a": 1.0})
+    struct.fields["a"].number_value = math.inf
+    with pytest.raises(InputWrongType) as failure:
+        convert.inputs_from_struct(struct)
+    assert failure.value.metadata == {"field": "a"}
+
+
+@given(st.floats(0, 1e7))
+def test_durations_are_exact_to_the_nanosecond(seconds: float) -> None:
+    assert convert.duration(seconds).ToNanoseconds() == round(seconds * 1e9)
+
+
+def test_a_negative_duration_is_none_at_all() -> None:
+    assert convert.duration(-0.1).ToNanoseconds() == 0
+
+
+def test_every_cache_tier_of_the_contract_has_a_name() -> None:
+    named = {receipt_pb2.CacheTier.Value(f"CACHE_TIER_{name.upper()}") for name in convert._TIERS}
+    assert named == set(receipt_pb2.CacheTier.values()) - {receipt_pb2.CACHE_TIER_UNSPECIFIED}
