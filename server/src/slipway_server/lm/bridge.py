@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one event loop per process that owns the governor, and the way to it from every other thread.
+
+    owner = OwnerLoop.of_running_loop()            # a server: its own loop
+    with OwnerLoop.in_thread() as owner:           # CLI, optimizers: a background thread's loop
+        answer = owner.run(governor.complete(request), timeout=30)
+
+Limits and connections belong to one loop. Because synchronous programs, optimizers and the server all cross over to the
+same loop, they share one governor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import CancelledError as FutureCancelled
+from types import TracebackType
+from typing import Any, TypeVar
+
+from slipway_server.errors import ProgramInvalid
+
+T = TypeVar("T")
+_END = object()
+
+
+class OwnerLoop:
+    """A running event loop and how to work on it. Make one with `of_running_loop` or `in_thread`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread | None = None) -> None:
+        self.loop = loop
+        self._thread = thread
+
+    @classmethod
+    def of_running_loop(cls) -> OwnerLoop:
+        """The loop that runs the caller; raises RuntimeError outside one."""
+        return cls(asyncio.get_running_loop())
+
+    @classmethod
+    def in_thread(cls) -> OwnerLoop:
+        """A new loop in a daemon thread; `close`, or leaving the `with` block, stops it."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="slipway-owner-loop", daemon=True)
+        thread.start()
+        return cls(loop, thread)
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on this loop."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def run(self, coro: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run `coro` on the loop and wait for its result, from another thread.
+
+        The task sees the caller's context variables. If the caller is interrupted, or `timeout` seconds pass
+        (TimeoutError), the task is cancelled. Raises ProgramInvalid on the loop's own thread, where waiting would
+        stop everything.
+        """
+        if self.is_current():
+            coro.close()
+            raise ProgramInvalid(
+                "the program calls the LM synchronously on the server's event loop; give it an aforward method that "
+                "awaits acall, or call it from a worker thread"
+            )
+        future = asyncio.run_coroutine_threadsafe(coro, self.loop)
+        try:
+            return future.result(timeout)
+        except FutureCancelled:
+            raise asyncio.CancelledError from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def arun(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Await `coro` on the owner loop, from any loop."""
+        if self.is_current():
+            return await coro
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coro, self.loop))
+
+    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+        """Items of an asynchronous iterator that lives on the loop, for a synchronous consumer."""
+
+        async def advance() -> Any:
+            return await anext(source, _END)
+
+        async def close() -> None:
+            aclose = getattr(source, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+        try:
+            while (item := self.run(advance())) is not _END:
+                yield item
+        finally:
+            self.run(close())
+
+    def close(self) -> None:
+        """Cancel what still runs and end the thread; nothing where the loop is the caller's own."""
+        if self._thread is None or self.loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(_drain(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def __enter__(self) -> OwnerLoop:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+async def _drain() -> None:
+    """End every other task of the loop, its generators and its executor."""
+    loop = asyncio.get_running_loop()
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The provider's quota from its replies' headers: OpenAI's style (also Groq, Azure, gateways) and Anthropic's.
+
+    levels_of(response.headers, wall_seconds=time.time())["requests"].remaining
+
+Values that make no sense are left out; a reply without such headers gives an empty mapping.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from slipway_server.lm.pacing.types import Level, Levels
+
+_NAMES = {
+    **{
+        f"x-ratelimit-{field}-{unit}": (unit, field)
+        for field in ("limit", "remaining", "reset")
+        for unit in ("requests", "tokens")
+    },
+    **{
+        f"anthropic-ratelimit-{unit}-{field}": (unit.replace("-", "_"), field)
+        for field in ("limit", "remaining", "reset")
+        for unit in ("requests", "tokens", "input-tokens", "output-tokens")
+    },
+}
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_UNIT_SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
+
+
+def levels_of(headers: Iterable[tuple[str, str]], wall_seconds: float) -> Levels:
+    """Levels by dimension. `wall_seconds`: the time of day, for resets that are given as such (RFC 3339)."""
+    found: dict[str, dict[str, str]] = {}
+    for name, value in headers:
+        known = _NAMES.get(name.lower())
+        if known is not None:
+            found.setdefault(known[0], {})[known[1]] = value
+    levels = {}
+    for unit, fields in found.items():
+        remaining = _number(fields.get("remaining"))
+        if remaining is not None:
+            levels[unit] = Level(remaining, _number(fields.get("limit")), _reset(fields.get("reset"), wall_seconds))
+    return levels
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _reset(text: str | None, wall_seconds: float) -> float | None:
+    """Seconds from "1s", "6m0s", "12ms", "7.66" or a time of day."""
+    if not text:
+        return None
+    plain = _number(text)
+    if plain is not None:
+        # Some gateways give the time as Unix seconds.
+        return plain if plain < 1e9 else max(0.0, plain - wall_seconds)
+    matched = _DURATION.fullmatch(text.strip())
+    if matched and any(matched.groups()):
+        return sum(
+            float(part) * unit for part, unit in zip(matched.groups(), _UNIT_SECONDS, strict=True) if part is not None
+        )
+    try:
+        return max(0.0, datetime.fromisoformat(text).timestamp() - wall_seconds)
+    except ValueError:
+        return None
