@@ -29,7 +29,7 @@ RETRY_TEMPERATURE = 0.7
 
 _MEMO_ENTRIES = 256
 
-_Key = tuple[str | int, ...]
+_Key = tuple[object, ...]
 
 
 class SlipwayAdapter(dspy.ChatAdapter):

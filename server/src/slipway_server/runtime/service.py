@@ -17,10 +17,11 @@ from typing import Any
 import dspy
 
 from slipway_server import request
+from slipway_server.cache.memo import AnswerMemo
 from slipway_server.config import Settings
 from slipway_server.errors import PinUnknown
 from slipway_server.lm.bridge import OwnerLoop
-from slipway_server.request import RequestContext
+from slipway_server.request import Citation, RequestContext
 from slipway_server.runtime.failures import as_slipway_error
 from slipway_server.runtime.fields import jsonable
 from slipway_server.runtime.imports import import_program
@@ -42,6 +43,7 @@ class ProgramService:
         self._pool = pool
         self._dspy = stack.dspy_settings(memoise_prompts=True)
         self._settings = stack.settings
+        self._memo = AnswerMemo(stack.cache)
         metrics.VARIANT_INFO.labels(
             self._settings.program, variant.name, variant.artifact.name, variant.artifact.digest
         ).set(1)
@@ -53,16 +55,12 @@ class ProgramService:
         started = time.monotonic()
         variant = self._variant(pin)
         checked = variant.inputs.checked(inputs)
-        with request.opened(context), dspy.context(trace=[], **self._dspy):
-            try:
-                async with asyncio.timeout(context.remaining_seconds()):
-                    prediction = await variant.invoke(checked)
-            except Exception as error:
-                raise as_slipway_error(error, context) from error
+        with request.opened(context):
+            outputs = await self._remembered(variant, checked, context)
         elapsed = time.monotonic() - started
         metrics.MODULE_DURATION.labels(variant.name).observe(elapsed)
         return Answer(
-            jsonable(prediction),
+            outputs,
             receipt(
                 context,
                 program=self._settings.program,
@@ -103,6 +101,28 @@ class ProgramService:
         """Release everything."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         await self._stack.aclose()
+
+    async def _remembered(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> dict[str, Any]:
+        """The answer memo's outputs and citations, or a run of the program, which is then remembered."""
+        digest = variant.artifact.digest
+        known = await self._memo.get(digest, inputs, self._stack.retriever.collection_version)
+        if known is not None:
+            context.account.collection_version = self._stack.retriever.collection_version
+            context.account.citations.extend(Citation(*citation) for citation in known["citations"])
+            return known["outputs"]
+        outputs = await self._run(variant, inputs, context)
+        citations = [[cited.passage_id, cited.title, cited.score] for cited in context.account.citations]
+        version = context.account.collection_version
+        await self._memo.put(digest, inputs, version, {"outputs": outputs, "citations": citations})
+        return outputs
+
+    async def _run(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> dict[str, Any]:
+        with dspy.context(trace=[], **self._dspy):
+            try:
+                async with asyncio.timeout(context.remaining_seconds()):
+                    return jsonable(await variant.invoke(inputs))
+            except Exception as error:
+                raise as_slipway_error(error, context) from error
 
     def _variant(self, pin: str) -> Variant:
         known = (self._stable.name, self._stable.artifact.digest)

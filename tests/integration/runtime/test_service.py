@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any dspy.Module runs the same way, through one governor and one cache, and its receipt says what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from artifact_drafts import compiled, draft
+
+from slipway_server.artifacts import save
+from slipway_server.config import Settings
+from slipway_server.errors import (
+    ArtifactMissing,
+    ArtifactRequired,
+    CollectionMissing,
+    DeadlineTooShort,
+    InputEmpty,
+    PinUnknown,
+    ProgramFailed,
+    ProgramInvalid,
+    SlipwayError,
+)
+from slipway_server.lm.bridge import OwnerLoop
+from slipway_server.programs import rag
+from slipway_server.request import RequestContext
+from slipway_server.runtime.service import ProgramService, open_service
+
+QUESTION = {"question": "In which year was Port Callow founded?"}
+RAG = "slipway_server.programs.rag:RAG"
+
+SettingsWith = Callable[..., Settings]
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[ProgramService]:
+    service = await open_service(settings, OwnerLoop.of_running_loop())
+    try:
+        yield service
+    finally:
+        await service.aclose()
+
+
+@pytest.mark.parametrize(
+    ("program", "citations", "calls"),
+    [
+        (RAG, 3, 1),
+        ("programs:TutorialRAG", 3, 1),
+        ("programs:TwoHop", None, 2),
+        ("programs:AsyncOnly", 2, 1),
+        ("programs:ForwardOnly", 0, 1),
+        ("programs:Plain", 0, 1),
+        ("programs:Agent", None, None),
+    ],
+)
+async def test_any_module_answers_and_writes_a_receipt(
+    settings_with: SettingsWith, program: str, citations: int | None, calls: int | None
+) -> None:
+    async with serving(settings_with(program=program)) as service:
+        answer = await service.predict(QUESTION, RequestContext(request_id="r1", deadline=time.monotonic() + 30))
+    assert answer.outputs["answer"]
+    receipt = answer.receipt
+    assert (receipt.request_id, receipt.program, receipt.variant) == ("r1", program, "stable")
+    assert receipt.cache == "miss"
+    assert receipt.attempts == receipt.lm_calls
+    assert receipt.lm_calls == calls if calls else receipt.lm_calls >= 2
+    if citations is None:
+        assert len(receipt.citations) >= 2
+    else:
+        assert len(receipt.citations) == citations
+    assert receipt.collection_version.startswith("isles-") == (len(receipt.citations) > 0)
+    assert receipt.prompt_tokens > 0
+
+
+@pytest.mark.parametrize("program", [RAG, "programs:TutorialRAG"])
+async def test_the_same_question_again_is_answered_from_memory(settings_with: SettingsWith, program: str) -> None:
+    async with serving(settings_with(program=program)) as service:
+        first = await service.predict(QUESTION, RequestContext())
+        second = await service.predict(QUESTION, RequestContext())
+        bypassing = await service.predict(QUESTION, RequestContext(use_cache=False))
+    assert second.outputs == first.outputs
+    assert (second.receipt.cache, second.receipt.lm_calls) == ("memory", 0)
+    assert (bypassing.receipt.cache, bypassing.receipt.lm_calls) == ("bypass", 1)
+
+
+async def test_the_next_process_finds_the_answer_on_the_volume(settings_with: SettingsWith) -> None:
+    async with serving(settings_with(program=RAG)) as service:
+        await service.predict(QUESTION, RequestContext())
+    async with serving(settings_with(program=RAG)) as service:
+        assert (await service.predict(QUESTION, RequestContext())).receipt.cache == "disk"
+
+
+async def test_exactly_k_passages(settings_with: SettingsWith) -> None:
+    for k in (1, 5):
+        async with serving(settings_with(program=RAG, retrieval_k=k)) as service:
+            assert len((await service.predict(QUESTION, RequestContext())).receipt.citations) == k
+
+
+async def test_concurrent_requests_keep_their_receipts_apart(settings_with: SettingsWith) -> None:
+    async with serving(settings_with(program=RAG)) as service:
+        questions = [f"How many people live on island number {i}?" for i in range(40)]
+        contexts = [RequestContext(request_id=f"r{i}") for i in range(40)]
+        answers = await asyncio.gather(
+            *(service.predict({"question": q}, c) for q, c in zip(questions, contexts, strict=True))
+        )
+    assert [a.receipt.request_id for a in answers] == [f"r{i}" for i in range(40)]
+    assert all(a.receipt.lm_calls == 1 and len(a.receipt.citations) == 3 for a in answers)
+
+
+async def test_the_dry_run_asks_past_the_cache(settings_with: SettingsWith) -> None:
+    async with serving(settings_with(program=RAG)) as service:
+        await service.dry_run()
+        assert service.serving().collection_version.startswith("isles-")
+        assert service.serving().input_fields == ["question"]
+        assert service.serving().output_fields == ["reasoning", "answer"]
+
+
+async def test_a_missing_collection_fails_the_dry_run_of_a_program_that_searches(settings_with: SettingsWith) -> None:
+    async with serving(settings_with(program=RAG, collection="nosuch")) as service:
+        with pytest.raises(CollectionMissing, match="nosuch"):
+            await service.dry_run()
+    async with serving(settings_with(program="programs:Plain", collection="nosuch")) as service:
+        await service.dry_run()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error"),
+    [
+        ({"program": "nosuch:Program"}, ProgramInvalid),
+        ({"program": RAG, "allow_uncompiled": False}, ArtifactRequired),
+        ({"program": RAG, "artifact": Path("nosuch.json")}, ArtifactMissing),
+    ],
+)
+async def test_a_wrong_deployment_does_not_open(
+    settings_with: SettingsWith, overrides: dict[str, object], error: type[SlipwayError]
+) -> None:
+    with pytest.raises(error):
+        await open_service(settings_with(**overrides), OwnerLoop.of_running_loop())
+
+
+async def test_wrong_requests(settings_with: SettingsWith) -> None:
+    async with serving(settings_with(program="programs:Plain")) as service:
+        with pytest.raises(InputEmpty):
+            await service.predict({"question": ""}, RequestContext())
+        with pytest.raises(PinUnknown, match="candidate"):
+            await service.predict(QUESTION, RequestContext(), pin="candidate")
+        await service.predict(QUESTION, RequestContext(), pin="stable")
+
+
+async def test_a_programs_exception_is_logged_and_hidden(
+    settings_with: SettingsWith, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(settings_with(program="programs:Failing")) as service:
+        with pytest.raises(ProgramFailed) as caught:
+            await service.predict(QUESTION, RequestContext(request_id="r1"))
+    assert "secret" not in caught.value.message
+    assert caught.value.metadata == {"request_id": "r1"}
+    assert "secret" in caplog.text
+
+
+async def test_the_deadline_ends_a_slow_program(settings_with: SettingsWith) -> None:
+    async with serving(settings_with(program="programs:Hanging")) as service:
+        with pytest.raises(DeadlineTooShort):
+            await service.predict(QUESTION, RequestContext(deadline=time.monotonic() + 0.2))
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return save(compiled(rag.RAG()), draft(RAG), tmp_path)
+
+
+async def test_whole_answers_are_remembered_with_their_citations(settings_with: SettingsWith, artifact: Path) -> None:
+    async with serving(settings_with(program=RAG, artifact=artifact, cache_answers=True)) as service:
+        await service.dry_run()
+        first = await service.predict(QUESTION, RequestContext())
+        second = await service.predict(QUESTION, RequestContext())
+        bypassing = await service.predict(QUESTION, RequestContext(use_cache=False))
+    assert (first.receipt.cache, second.receipt.cache, bypassing.receipt.cache) == ("miss", "memo", "bypass")
+    assert second.outputs == first.outputs
+    assert second.receipt.citations == first.receipt.citations
+    assert second.receipt.collection_version == first.receipt.collection_version
