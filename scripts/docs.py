@@ -29,7 +29,7 @@ every call gets back in the trailer `x-request-id`.
 
 *Retry* says what gRPC's own retries do when they are configured as in [the client](client.md): **yes** (after the time
 in the trailer `grpc-retry-pushback-ms`, where there is one) or **no** (the trailer says -1). A wait that does not fit
-into the caller's deadline is not worth a retry either. The command line prints the same errors in one line, exit code 2.
+into the caller's deadline is not worth a retry either. On the command line an error is one line, and the exit code 2.
 """
 
 METRICS_HEAD = """# Metrics

@@ -78,9 +78,13 @@ def _fields(scope: RequestContext, response: Any, failure: BaseException | None)
     receipt = getattr(response, "receipt", None)
     if receipt is not None:
         fields |= {"variant": receipt.variant, "artifact": receipt.artifact, "digest": receipt.artifact_digest}
-    if receipt is not None or account.lm_calls:
-        fields |= {"lm_calls": account.lm_calls, "attempts": account.attempts, "cache": dict(account.cache_tiers)}
-        fields |= {"prompt_tokens": account.prompt_tokens, "completion_tokens": account.completion_tokens}
-    if account.waits_seconds:
-        fields["waits_seconds"] = {kind: round(seconds, 4) for kind, seconds in account.waits_seconds.items()}
+    costs = {
+        "lm_calls": account.lm_calls,
+        "attempts": account.attempts,
+        "cache": dict(account.cache_tiers),
+        "prompt_tokens": account.prompt_tokens,
+        "completion_tokens": account.completion_tokens,
+        "waits_seconds": {kind: round(seconds, 4) for kind, seconds in account.waits_seconds.items()},
+    }
+    fields |= {name: cost for name, cost in costs.items() if cost}
     return fields
