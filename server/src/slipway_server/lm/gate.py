@@ -22,6 +22,9 @@ from slipway_server.request import TrafficClass
 RESERVED = {TrafficClass.INTERACTIVE: 1.0, TrafficClass.BATCH: 0.9, TrafficClass.EVALUATION: 0.8}
 """Part of the slots that a class may fill; the rest is kept for more urgent ones."""
 
+NEGLIGIBLE_SECONDS = 0.001
+"""Shorter is not waiting."""
+
 
 class Timer(Protocol):
     """A scheduled callback."""
@@ -48,7 +51,7 @@ class Waiter:
     def blocked_by(self, reason: str, now: float) -> None:
         """From now on it waits for something else."""
         if reason != self._reason:
-            if now > self._since:
+            if now - self._since > NEGLIGIBLE_SECONDS:
                 self.waits[self._reason] = self.waits.get(self._reason, 0.0) + now - self._since
             self._reason, self._since = reason, now
 

@@ -238,8 +238,7 @@ class Governor:
             raise
         call.attempts += 1
         call.account.attempts += 1
-        if waiter.waits:
-            self._meters.waited(call.account, call.cls, waiter.waits)
+        self._meters.waited(call.account, call.cls, waiter.waits)
         return waiter
 
     async def _turn(self, call: _Call, waiter: Waiter) -> None:

@@ -33,9 +33,10 @@ class Meters:
 
     def waited(self, account: Account, cls: TrafficClass, waits: Mapping[str, float]) -> None:
         """An attempt got through the gate."""
+        _child(metrics.LM_QUEUE_WAIT, cls).observe(sum(waits.values()))
         for reason, seconds in waits.items():
             account.waits_seconds[reason] += seconds
-            _child(metrics.LM_QUEUE_WAIT, cls, reason).observe(seconds)
+            _child(metrics.LM_WAITED, cls, reason).inc(seconds)
 
     def attempted(self, cls: TrafficClass, outcome: str, seconds: float) -> None:
         """An attempt ended after so many seconds in flight."""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from dspy import lm15
+from dspy._vendor.lm15.transports import StdlibAsyncTransport
 from dspy.clients.engines.lm15_engine import AsyncLM15Engine
 from dspy.lm15 import RouterConfig
 
@@ -34,7 +35,7 @@ SCHEMA_PROVIDERS = frozenset({"openai", "openai-chat", "anthropic", "gemini"})
 class NativeBackend:
     """governor.Backend on AsyncLM15Engine."""
 
-    def __init__(self, config: RouterConfig, transport: lm15.StdlibAsyncTransport) -> None:
+    def __init__(self, config: RouterConfig, transport: StdlibAsyncTransport) -> None:
         self._engine = AsyncLM15Engine(config)
         self._transport = transport
 
@@ -78,7 +79,7 @@ class KeyFile:
 class _ReportingTransport:
     """Passes requests on, and each reply's headers to the attempt that it belongs to."""
 
-    def __init__(self, transport: lm15.StdlibAsyncTransport) -> None:
+    def __init__(self, transport: StdlibAsyncTransport) -> None:
         self._transport = transport
 
     def stream(self, request: Any) -> _ReportingStream:
@@ -111,7 +112,7 @@ def open_provider(settings: Settings) -> tuple[NativeBackend, Capabilities]:
             "SLIPWAY_LM_BASE_URL for any OpenAI-compatible endpoint",
             key="SLIPWAY_LM_MODEL",
         ) from None
-    transport = lm15.StdlibAsyncTransport(
+    transport = StdlibAsyncTransport(
         connect_timeout=CONNECT_SECONDS,
         # Above the attempt's own limit, which ends a silent attempt with a better error.
         read_timeout=settings.lm_attempt_timeout_seconds + 5.0,

@@ -60,8 +60,12 @@ LM_ATTEMPT_DURATION = _seconds("slipway_lm_attempt_duration_seconds", "Time per 
 LM_CALL_DURATION = _seconds(
     "slipway_lm_call_duration_seconds", "Time per LM call, waits and retries included.", "model"
 )
-LM_QUEUE_WAIT = _seconds(
-    "slipway_lm_queue_wait_seconds", "Time an attempt waited, by what for: queue, pacing or slot.", "class", "reason"
+LM_QUEUE_WAIT = _seconds("slipway_lm_queue_wait_seconds", "Time an attempt waited before it left.", "class")
+LM_WAITED = _counter(
+    "slipway_lm_waited_seconds_total",
+    "Time that attempts waited, by what for: queue, pacing or slot.",
+    "class",
+    "reason",
 )
 LM_RETRY_DELAY = _seconds("slipway_lm_retry_delay_seconds", "Pause before a repeated attempt.", "model")
 LM_RETRY_AFTER = _seconds("slipway_lm_retry_after_seconds", "Retry-After that the provider sent.", "model")
