@@ -13,6 +13,9 @@ DEFAULT_DEADLINE_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 KEEPALIVE_SECONDS = 30
 KEEPALIVE_TIMEOUT_SECONDS = 10
+FIRST_RECONNECT_MS = 100
+MAX_RECONNECT_MS = 3000
+"""A server that is back should be seen soon; gRPC's defaults, 1 s to 2 min, suit the internet."""
 
 SERVICE_CONFIG: dict[str, Any] = {
     # One connection to each address behind the name. gRPC's default sends everything to the first one.
@@ -56,6 +59,8 @@ def channel_options(own: Sequence[tuple[str, Any]] = ()) -> list[tuple[str, Any]
         "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_SECONDS * 1000,
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.http2.max_pings_without_data": 0,
+        "grpc.initial_reconnect_backoff_ms": FIRST_RECONNECT_MS,
+        "grpc.max_reconnect_backoff_ms": MAX_RECONNECT_MS,
         # http_proxy is meant for the way out; these servers are inside.
         "grpc.enable_http_proxy": 0,
     }
