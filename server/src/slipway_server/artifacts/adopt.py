@@ -175,10 +175,10 @@ def _demo(demo: Any, signature: Any) -> Any:
 
 
 def _retrieved(program: dspy.Module, state: State) -> int | None:
-    for name, parameter in program.named_parameters():
-        if isinstance(parameter, dspy.Retrieve) and isinstance(state.get(name), dict):
-            return state[name].get("k") if isinstance(state[name].get("k"), int) else None
-    return None
+    """`retrieve.k` of the file."""
+    names = [name for name, item in program.named_parameters() if isinstance(item, dspy.Retrieve)]
+    stored = [value.get("k") for name in names if isinstance(value := state.get(name), dict)]
+    return next((k for k in stored if isinstance(k, int)), None)
 
 
 def _note(code: str, message: str) -> Finding:

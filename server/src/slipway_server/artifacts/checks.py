@@ -13,7 +13,7 @@ from slipway_server.artifacts import provenance
 from slipway_server.artifacts.findings import Check, Finding, Severity, Subject
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
 from slipway_server.artifacts.manifest import Manifest, digest_of
-from slipway_server.artifacts.state import AUGMENTED, METADATA, MetadataState, model_of, named_states
+from slipway_server.artifacts.state import AUGMENTED, METADATA, MetadataState, model_of, named_states, retrieved_k
 from slipway_server.errors import ArtifactForeign, ArtifactInvalid
 
 MAX_BYTES = 1024 * 1024
@@ -186,7 +186,7 @@ def same_settings(subject: Subject) -> Iterator[Finding]:
     """It is served with what it was compiled with."""
     then, now = subject.manifest, subject.served
     pairs = {
-        "k": (then.retrieval.k, now.k),
+        "k": (then.retrieval.k, None if retrieved_k(subject.program) else now.k),
         "collection-version": (then.retrieval.collection_version or None, now.collection_version or None),
         "embedder": (then.retrieval.embedder or None, now.embedder or None),
         "model": (then.lm.name if then.lm else None, now.model),

@@ -118,6 +118,11 @@ def apply(state: State, program: dspy.Module) -> None:
         parameter.load_state(states[name])
 
 
+def retrieved_k(program: dspy.Module) -> int | None:
+    """The k of the program's own dspy.Retrieve; None where it has none."""
+    return next((item.k for _, item in program.named_parameters() if isinstance(item, dspy.Retrieve)), None)
+
+
 def cut_demo(demo: dict[str, Any], signature: Any) -> dict[str, Any]:
     """`demo` with the fields of `signature` only, in their order; empty where it has no input or no output of it."""
     if not (demo.keys() & signature.input_fields.keys() and demo.keys() & signature.output_fields.keys()):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiling: optimizers, progress, the comparison with the uncompiled program."""
+"""Compile a program into an artifact, with an honest comparison of before and after."""
