@@ -41,6 +41,9 @@ class PricedConfig:
     integral_bound: float = 2.8
     integral_leak_seconds: float = 300.0
     integral_leak_idle_seconds: float = 30.0
+    yielding_gain: float = 1.5
+    yielding_integral: float = 3.0
+    """Factors with which batch and evaluation react below their set points: the level is then somebody else's."""
     floor: float = 0.05
     """Least rate, as a part of the pod's even share."""
     ceiling: float = 3.0
@@ -65,6 +68,7 @@ class _Lane:
 class _Class:
     set_point: float
     weight: float
+    urgent: bool
     waiting: int = 0
     trim: float = 1.0
     cut_at: float = -math.inf
@@ -93,7 +97,9 @@ class PricedPacer:
         self._rng = rng or random.Random()
         self._staleness = 2.0
         self._replies = 0
-        self._classes = {cls: _Class(SET_POINTS[cls], WEIGHTS[cls]) for cls in TrafficClass}
+        self._classes = {
+            cls: _Class(SET_POINTS[cls], WEIGHTS[cls], urgent=cls is TrafficClass.INTERACTIVE) for cls in TrafficClass
+        }
         self._buckets: dict[str, Bucket] = {}
         for name, limit in limits_per_minute.items():
             self._add(name, limit)
@@ -199,10 +205,14 @@ class PricedPacer:
         span = bucket.size - set_point if error > 0 else set_point
         price = error / max(span, 1e-9)
         gain = min(config.gain, config.loop_gain * span / flow)
+        speed = config.integral_per_second * min(1.0, bucket.size / flow)
+        if price < 0 and not state.urgent:
+            gain *= config.yielding_gain
+            speed *= config.yielding_integral
         elapsed = min(now - lane.integral_at, 5.0)
         lane.integral_at = now
         if price < 0 or state.waiting:
-            lane.integral += config.integral_per_second * min(1.0, bucket.size / flow) * price * elapsed
+            lane.integral += speed * price * elapsed
         leak = config.integral_leak_seconds if state.waiting else config.integral_leak_idle_seconds
         bound = config.integral_bound
         lane.integral = min(bound, max(-bound, lane.integral * math.exp(-elapsed / leak)))
@@ -211,8 +221,10 @@ class PricedPacer:
         return min(config.ceiling * bucket.rate, max(config.floor * share, rate))
 
     def _set_point(self, state: _Class, bucket: Bucket, flow: float) -> float:
-        """The class's part of the bucket; more where headers are so stale that the level moves by that much."""
-        return max(state.set_point * bucket.size, min(0.35 * bucket.size, 0.75 * flow))
+        """The class's part of the bucket; the urgent class goes lower where headers are fresh enough for it."""
+        if state.urgent:
+            return min(state.set_point * bucket.size, max(0.75 * flow, 0.02 * bucket.size))
+        return state.set_point * bucket.size
 
     def _exhausted(self, need: Need, levels: Levels) -> list[str]:
         """The dimensions that the 429 was about, as far as its headers tell."""
