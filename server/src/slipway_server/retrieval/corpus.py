@@ -7,6 +7,7 @@ documents = read("owner/dataset", split="train", fields=Fields(text="paragraphs"
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def _json_lines(path: Path, fields: Fields) -> Iterator[Document]:
             if not line.strip():
                 continue
             try:
-                record = orjson.loads(line)
+                record = orjson.loads(line.removeprefix(codecs.BOM_UTF8))
             except orjson.JSONDecodeError:
                 raise CorpusInvalid(f"{path}, line {number}: not JSON") from None
             yield _document(record, fields, f"{path}, line {number}")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,7 @@ class EmbeddedRetriever:
 
     def __init__(self, version: Version, encoder: Encoder, opened: shard.Shard, scratch: Scratch) -> None:
         self._version, self._encoder, self._shard, self._scratch = version, encoder, opened, scratch
-        self._inline = _median_seconds(opened, encoder) < INLINE_SECONDS
+        self._inline = _least_seconds(opened, encoder) < INLINE_SECONDS
         self._workers = ThreadPoolExecutor(SEARCH_WORKERS, thread_name_prefix="slipway-search")
 
     @classmethod
@@ -113,8 +112,8 @@ def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Pa
     raise AssertionError("the second attempt returns or raises")
 
 
-def _median_seconds(opened: shard.Shard, encoder: Encoder) -> float:
-    """Time of a search, measured with stored points' vectors, cut to the terms of a question."""
+def _least_seconds(opened: shard.Shard, encoder: Encoder) -> float:
+    """Time of an undisturbed search, measured with stored points' vectors, cut to the terms of a question."""
     vectors = next(shard.read(opened, with_vectors=True)).vectors
     if vectors is None:
         return 0.0
@@ -125,4 +124,4 @@ def _median_seconds(opened: shard.Shard, encoder: Encoder) -> float:
         start = time.perf_counter()
         shard.search(opened, asked, row, 10, encoder.fusion)
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return min(seconds)

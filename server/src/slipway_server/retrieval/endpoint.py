@@ -7,8 +7,9 @@ Failures that may pass are tried again, as far as the request's deadline allows.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +73,16 @@ class EndpointEmbedder:
     EmbedderRateLimited, DeadlineTooShort, and CollectionMismatch where the model gives another dimension.
     """
 
-    def __init__(self, config: EndpointConfig, store: EntryStore | None = None) -> None:
+    def __init__(
+        self,
+        config: EndpointConfig,
+        store: EntryStore | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.name = config.model
         self.dimension = config.dimension
-        self._config, self._store = config, store
+        self._config, self._store, self._sleep = config, store, sleep
         self._shorten = False
         self._client = httpx.AsyncClient(
             timeout=config.timeout_seconds, limits=httpx.Limits(max_connections=CONNECTIONS), trust_env=False
@@ -115,7 +122,7 @@ class EndpointEmbedder:
 
     async def _ask(self, texts: list[str]) -> NDArray[np.float32]:
         """One batch, with retries. A model that gives longer vectors is asked to shorten them."""
-        async for attempt in retrying():
+        async for attempt in retrying(self._sleep):
             with attempt:
                 vectors = _unit_rows(await self._post(texts), len(texts))
         if vectors.shape[1] > self.dimension and not self._shorten:

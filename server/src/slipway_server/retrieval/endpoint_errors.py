@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -30,7 +31,7 @@ LONGEST_WAIT_SECONDS = 8.0
 BILLING_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
-def retrying() -> AsyncRetrying:
+def retrying(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
     """Attempts on EmbedderUnavailable and EmbedderRateLimited: exponential waits with full jitter, or Retry-After.
 
     It ends with the last error after four attempts, or as soon as the wait is longer than the cap or than what is
@@ -38,6 +39,7 @@ def retrying() -> AsyncRetrying:
     """
     return AsyncRetrying(
         retry=retry_if_exception_type((EmbedderUnavailable, EmbedderRateLimited)),
+        sleep=sleep,
         stop=_spent,
         wait=_wait_seconds,
         reraise=True,
