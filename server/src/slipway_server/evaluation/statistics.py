@@ -56,8 +56,10 @@ def interval_of(scores: Sequence[float]) -> Interval:
     values = np.asarray(scores, dtype=np.float64)
     if not len(values):
         return Interval(0.0, 1.0)
-    if _is_binary(values) or np.ptp(values) == 0 or len(values) == 1:
-        return _wilson(float(values.sum()), len(values))
+    if _is_binary(values):
+        return _wilson(int(values.sum()), len(values))
+    if np.ptp(values) == 0:
+        return _of_equals(float(values[0]), len(values), Interval(0.0, 1.0))
     low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
     return Interval(max(0.0, float(low)), min(1.0, float(high)))
 
@@ -79,8 +81,13 @@ def _is_binary(values: Floats) -> bool:
     return bool(np.isin(values, (0.0, 1.0)).all())
 
 
-def _wilson(successes: float, n: int) -> Interval:
-    """Also of scores that are all equal: among all with this mean in [0, 1], zeros and ones vary most."""
+def _of_equals(value: float, n: int, bounds: Interval) -> Interval:
+    """Interval of a mean whose `n` observations are all equal: so many may differ as Wilson allows for 0 of n."""
+    unseen = _wilson(0, n).high
+    return Interval(value - unseen * (value - bounds.low), value + unseen * (bounds.high - value))
+
+
+def _wilson(successes: int, n: int) -> Interval:
     z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
     share, spread = successes / n, z * z / n
     centre = (share + spread / 2) / (1 + spread)
@@ -109,8 +116,7 @@ def _permutation(differences: Floats) -> float:
 def _bootstrap(differences: Floats) -> Interval:
     n = len(differences)
     if np.ptp(differences) == 0:
-        low, high = _wilson(float((differences.sum() + n) / 2), n)
-        return Interval(2 * low - 1, 2 * high - 1)
+        return _of_equals(float(differences[0]), n, Interval(-1.0, 1.0))
     picks = np.random.default_rng(SEED).integers(0, n, size=(RESAMPLES, n))
     low, high = np.quantile(differences[picks].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high))
