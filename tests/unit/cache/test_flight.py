@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slipway_server import request
 from slipway_server.cache import SharedCache, deferred
+from slipway_server.cache.store import DiskStore
 from slipway_server.request import TrafficClass
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -143,6 +146,20 @@ async def test_a_dead_leader_of_another_pod_is_replaced_after_the_lease(caches) 
     assert {answer for answer, _ in found} == {1}
     assert upstream.calls == 1
     assert 0.5 < time.monotonic() - started < 5
+
+
+def die_while_replacing(store: DiskStore, name: str) -> None:
+    dead = Path(store.folder.path("leases", name)).read_bytes()
+    Path(store.folder.path("leases", f"{name}.{hashlib.sha256(dead).hexdigest()[:16]}")).touch()
+
+
+async def test_a_replacement_that_dies_is_not_waited_for(caches) -> None:
+    one, two = caches(cache_lease_seconds=3600), caches(cache_lease_seconds=3600)
+    three, upstream = caches(cache_lease_seconds=0.2), Upstream(0.0)
+    digest = one.keys.of_request(ASK)
+    await one.flight.board(digest)
+    await asyncio.to_thread(die_while_replacing, two.volume.store, digest)
+    assert await call(three, upstream) == (1, "miss")
 
 
 async def test_followers_wait_within_their_deadlines(caches) -> None:

@@ -150,3 +150,14 @@ def test_a_repeated_create_is_recognised(tmp_path: Path, ops) -> None:
     leases = Leases(DiskStore(tmp_path, ops=Repeating()), beat_seconds=3600)
     assert isinstance(leases.acquire(NAME), Lease)
     leases.close()
+
+
+def test_who_comes_late_takes_nothing_over(pods: list[Leases]) -> None:
+    pods[0].acquire(NAME)
+    held = pods[1].look(NAME)
+    assert isinstance(held, Held)
+    lease = pods[1].take_over(NAME, held)
+    assert lease is not None
+    assert pods[2].take_over(NAME, held) is None
+    pods[1].release(lease)
+    assert pods[2].take_over(NAME, held) is None

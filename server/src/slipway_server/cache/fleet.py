@@ -118,12 +118,17 @@ class Fleet:
 
     async def _watch(self, name: str, held: Held) -> Lease | Free | None:
         alive_at = self._clock()
+        replaced: bytes | None = None
         poll_seconds = FIRST_POLL_SECONDS
         while request.current().remaining_seconds() != 0:
-            if held.dead or self._clock() - alive_at > self._lease_seconds:
+            expired = self._clock() - alive_at > self._lease_seconds
+            if expired and held.content == replaced:
+                return None  # whoever was to replace the dead holder is dead too
+            if expired or (held.dead and held.content != replaced):
                 lease = await self._claim(self.leases.take_over, name, held)
                 if isinstance(lease, Lease):
                     return lease
+                replaced, alive_at = held.content, self._clock()
             await asyncio.sleep(poll_seconds * random.uniform(0.8, 1.2))
             poll_seconds = min(poll_seconds * 1.5, LAST_POLL_SECONDS)
             seen = await self._volume.call(self.leases.look, name)

@@ -112,8 +112,8 @@ class Leases:
     def take_over(self, name: str, held: Held) -> Lease | None:
         """Take a dead holder's lease. None where another process did.
 
-        The marker, made with O_EXCL, is named after the dead lease's content, so one process at a time can replace it;
-        who comes later sees that the content has changed.
+        The marker, made with O_EXCL, is named after the dead lease's content, which no other lease has, so that one
+        process can replace it. It stays until it is swept: who comes late may still be shown the dead lease.
         """
         self._live()
         marker = f"{self._path(name)}.{hashlib.sha256(held.content).hexdigest()[:16]}"
@@ -121,16 +121,12 @@ class Leases:
             self._store.ops.create(marker, b"", mode=self._mode, fsync=False)
         except FileExistsError:
             return None
-        try:
-            if self._content(name) != held.content:
-                return None
-            lease = self._new(name)
-            temporary = self._store.temporary()
-            self._store.ops.create(temporary, lease.content, mode=self._mode, fsync=False)
-            self._store.ops.replace(temporary, self._path(name))
-        finally:
-            with suppress(OSError):
-                self._store.ops.unlink(marker)
+        if self._content(name) != held.content:
+            return None
+        lease = self._new(name)
+        temporary = self._store.temporary()
+        self._store.ops.create(temporary, lease.content, mode=self._mode, fsync=False)
+        self._store.ops.replace(temporary, self._path(name))
         return self._took(lease, "taken_over")
 
     def release(self, lease: Lease) -> None:

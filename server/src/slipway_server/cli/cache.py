@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`slipway cache`: stats, gc, verify and doctor of the shared volume."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import typer
+
+from slipway_server.config import CACHE_DIR_KEY, load_settings
+from slipway_server.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from slipway_server.cache.care import Progress
+    from slipway_server.cache.store import DiskStore
+
+command = typer.Typer(add_completion=False, no_args_is_help=True, help="Look after the shared cache ($DSPY_CACHEDIR).")
+
+AS_JSON = typer.Option(False, "--json", help="Print JSON.")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@command.command()
+def stats(as_json: bool = AS_JSON) -> None:
+    """Count entries, bytes, ages and leftovers.
+
+    Example: slipway cache stats --json | jq .bytes
+    """
+    from slipway_server.cache import care
+
+    with _progress("counting") as progress, _volume() as store:
+        found = care.stats(store.folder, progress)
+    _print(asdict(found), as_json)
+
+
+@command.command()
+def gc(
+    max_age_days: float = typer.Option(30.0, min=0, help="Older entries go."),
+    max_bytes: str = typer.Option("10G", help="Beyond it the oldest entries go; K, M, G and T are powers of 1024."),
+    min_age_minutes: float = typer.Option(60.0, min=0, help="Younger entries stay in any case."),
+    grace_seconds: float = typer.Option(5.0, min=0, help="Between renaming a file away and removing it."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Remove what is too old or too much, and what crashed processes left behind. Safe while pods run.
+
+    Example: slipway cache gc --max-age-days 14 --max-bytes 8G
+    """
+    from slipway_server.cache import care
+
+    limits = care.Limits(
+        max_age_seconds=max_age_days * care.DAY,
+        max_bytes=_bytes(max_bytes),
+        min_age_seconds=min_age_minutes * 60,
+        grace_seconds=grace_seconds,
+    )
+    with _progress("collecting") as progress, _volume() as store:
+        found = care.collect(store.folder, limits, progress=progress)
+    _print(asdict(found), as_json)
+
+
+@command.command()
+def verify(
+    repair: bool = typer.Option(False, "--repair", help="Remove what no reader would accept."), as_json: bool = AS_JSON
+) -> None:
+    """Read every entry. Exit code 1 where some are damaged; readers take those as misses.
+
+    Example: slipway cache verify --repair
+    """
+    from slipway_server.cache import care
+
+    with _progress("reading") as progress, _volume() as store:
+        found = care.verify(store.folder, repair=repair, progress=progress)
+    _print(asdict(found), as_json)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@command.command()
+def doctor(
+    wait_seconds: float = typer.Option(120.0, min=1, help="Wait so long for the other process."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Test whether the volume keeps what the cache needs. Run it at the same time in two pods, best on two nodes.
+
+    Exit code 1 where a property that is needed does not hold, or nobody came.
+
+    Example: kubectl exec pod-a -- slipway cache doctor & kubectl exec pod-b -- slipway cache doctor
+    """
+    from slipway_server.cache.doctor import examine
+
+    with _volume() as store:
+        if not as_json:
+            typer.echo(f"waiting up to {wait_seconds:g} s for `slipway cache doctor` in another pod …", err=True)
+        findings = examine(store, wait_seconds=wait_seconds)
+    if findings is None:
+        typer.echo("nobody came: run `slipway cache doctor` in two pods at once", err=True)
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(orjson.dumps([asdict(finding) for finding in findings], option=orjson.OPT_INDENT_2).decode())
+    for finding in [] if as_json else findings:
+        mark, colour = ("ok", "green") if finding.ok else ("FAILED", "red") if finding.needed else ("slow", "yellow")
+        typer.secho(f"{mark:7}", fg=colour, nl=False)
+        typer.echo(f"{finding.name}: {finding.detail}")
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _volume() -> Iterator[DiskStore]:
+    """The configured volume; its faults become one line."""
+    from slipway_server.cache.store import DiskStore
+
+    settings = load_settings()
+    store = DiskStore(settings.cache_dir, ttl_seconds=settings.cache_ttl_seconds)
+    try:
+        yield store
+    except OSError as error:
+        raise ConfigInvalid(
+            f"{CACHE_DIR_KEY}: cannot use {settings.cache_dir}: {error.strerror}; check the mount and its permissions",
+            key=CACHE_DIR_KEY,
+        ) from None
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Progress]:
+    """Share done, files, rate and time left, on standard error, where it is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console, started = Console(stderr=True), time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[files]:,} files, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0, files=0, rate=0.0)
+
+        def advance(share: float, files: int) -> None:
+            bar.update(task, completed=share, files=files, rate=files / max(1e-3, time.monotonic() - started))
+
+        yield advance
+
+
+def _bytes(text: str) -> int:
+    parsed = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if parsed is None:
+        raise ConfigInvalid(f"--max-bytes: {text!r} is not a size such as 500M or 8G", key="max_bytes")
+    return int(float(parsed[1]) * _UNITS[parsed[2].upper()])
+
+
+def _print(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        return
+    for name, value in found.items():
+        shown = ", ".join(f"{k} {n:,}" for k, n in value.items()) or "none" if isinstance(value, dict) else f"{value:,}"
+        typer.echo(f"{name.replace('_', ' '):16} {shown}")
