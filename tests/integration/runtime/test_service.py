@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -34,15 +34,7 @@ QUESTION = {"question": "In which year was Port Callow founded?"}
 RAG = "slipway_server.programs.rag:RAG"
 
 SettingsWith = Callable[..., Settings]
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[ProgramService]:
-    service = await open_service(settings, OwnerLoop.of_running_loop())
-    try:
-        yield service
-    finally:
-        await service.aclose()
+Serving = Callable[[Settings], AbstractAsyncContextManager[ProgramService]]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +50,7 @@ async def serving(settings: Settings) -> AsyncIterator[ProgramService]:
     ],
 )
 async def test_any_module_answers_and_writes_a_receipt(
-    settings_with: SettingsWith, program: str, citations: int | None, calls: int | None
+    settings_with: SettingsWith, serving: Serving, program: str, citations: int | None, calls: int | None
 ) -> None:
     async with serving(settings_with(program=program)) as service:
         answer = await service.predict(QUESTION, RequestContext(request_id="r1", deadline=time.monotonic() + 30))
@@ -77,7 +69,9 @@ async def test_any_module_answers_and_writes_a_receipt(
 
 
 @pytest.mark.parametrize("program", [RAG, "programs:TutorialRAG"])
-async def test_the_same_question_again_is_answered_from_memory(settings_with: SettingsWith, program: str) -> None:
+async def test_the_same_question_again_is_answered_from_memory(
+    settings_with: SettingsWith, serving: Serving, program: str
+) -> None:
     async with serving(settings_with(program=program)) as service:
         first = await service.predict(QUESTION, RequestContext())
         second = await service.predict(QUESTION, RequestContext())
@@ -87,20 +81,20 @@ async def test_the_same_question_again_is_answered_from_memory(settings_with: Se
     assert (bypassing.receipt.cache, bypassing.receipt.lm_calls) == ("bypass", 1)
 
 
-async def test_the_next_process_finds_the_answer_on_the_volume(settings_with: SettingsWith) -> None:
+async def test_the_next_process_finds_the_answer_on_the_volume(settings_with: SettingsWith, serving: Serving) -> None:
     async with serving(settings_with(program=RAG)) as service:
         await service.predict(QUESTION, RequestContext())
     async with serving(settings_with(program=RAG)) as service:
         assert (await service.predict(QUESTION, RequestContext())).receipt.cache == "disk"
 
 
-async def test_exactly_k_passages(settings_with: SettingsWith) -> None:
+async def test_exactly_k_passages(settings_with: SettingsWith, serving: Serving) -> None:
     for k in (1, 5):
         async with serving(settings_with(program=RAG, retrieval_k=k)) as service:
             assert len((await service.predict(QUESTION, RequestContext())).receipt.citations) == k
 
 
-async def test_concurrent_requests_keep_their_receipts_apart(settings_with: SettingsWith) -> None:
+async def test_concurrent_requests_keep_their_receipts_apart(settings_with: SettingsWith, serving: Serving) -> None:
     async with serving(settings_with(program=RAG)) as service:
         questions = [f"How many people live on island number {i}?" for i in range(40)]
         contexts = [RequestContext(request_id=f"r{i}") for i in range(40)]
@@ -111,7 +105,7 @@ async def test_concurrent_requests_keep_their_receipts_apart(settings_with: Sett
     assert all(a.receipt.lm_calls == 1 and len(a.receipt.citations) == 3 for a in answers)
 
 
-async def test_the_dry_run_asks_past_the_cache(settings_with: SettingsWith) -> None:
+async def test_the_dry_run_asks_past_the_cache(settings_with: SettingsWith, serving: Serving) -> None:
     async with serving(settings_with(program=RAG)) as service:
         await service.dry_run()
         assert service.serving().collection_version.startswith("isles-")
@@ -119,7 +113,9 @@ async def test_the_dry_run_asks_past_the_cache(settings_with: SettingsWith) -> N
         assert service.serving().output_fields == ["reasoning", "answer"]
 
 
-async def test_a_missing_collection_fails_the_dry_run_of_a_program_that_searches(settings_with: SettingsWith) -> None:
+async def test_a_missing_collection_fails_the_dry_run_of_a_program_that_searches(
+    settings_with: SettingsWith, serving: Serving
+) -> None:
     async with serving(settings_with(program=RAG, collection="nosuch")) as service:
         with pytest.raises(CollectionMissing, match="nosuch"):
             await service.dry_run()
@@ -136,13 +132,13 @@ async def test_a_missing_collection_fails_the_dry_run_of_a_program_that_searches
     ],
 )
 async def test_a_wrong_deployment_does_not_open(
-    settings_with: SettingsWith, overrides: dict[str, object], error: type[SlipwayError]
+    settings_with: SettingsWith, serving: Serving, overrides: dict[str, object], error: type[SlipwayError]
 ) -> None:
     with pytest.raises(error):
         await open_service(settings_with(**overrides), OwnerLoop.of_running_loop())
 
 
-async def test_wrong_requests(settings_with: SettingsWith) -> None:
+async def test_wrong_requests(settings_with: SettingsWith, serving: Serving) -> None:
     async with serving(settings_with(program="programs:Plain")) as service:
         with pytest.raises(InputEmpty):
             await service.predict({"question": ""}, RequestContext())
@@ -152,7 +148,7 @@ async def test_wrong_requests(settings_with: SettingsWith) -> None:
 
 
 async def test_a_programs_exception_is_logged_and_hidden(
-    settings_with: SettingsWith, caplog: pytest.LogCaptureFixture
+    settings_with: SettingsWith, serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(settings_with(program="programs:Failing")) as service:
         with pytest.raises(ProgramFailed) as caught:
@@ -162,7 +158,7 @@ async def test_a_programs_exception_is_logged_and_hidden(
     assert "secret" in caplog.text
 
 
-async def test_the_deadline_ends_a_slow_program(settings_with: SettingsWith) -> None:
+async def test_the_deadline_ends_a_slow_program(settings_with: SettingsWith, serving: Serving) -> None:
     async with serving(settings_with(program="programs:Hanging")) as service:
         with pytest.raises(DeadlineTooShort):
             await service.predict(QUESTION, RequestContext(deadline=time.monotonic() + 0.2))
@@ -173,7 +169,9 @@ def artifact(tmp_path: Path) -> Path:
     return save(compiled(rag.RAG()), draft(RAG), tmp_path)
 
 
-async def test_whole_answers_are_remembered_with_their_citations(settings_with: SettingsWith, artifact: Path) -> None:
+async def test_whole_answers_are_remembered_with_their_citations(
+    settings_with: SettingsWith, serving: Serving, artifact: Path
+) -> None:
     async with serving(settings_with(program=RAG, artifact=artifact, cache_answers=True)) as service:
         await service.dry_run()
         first = await service.predict(QUESTION, RequestContext())

@@ -15,6 +15,9 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import CancelledError as FutureCancelled
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,6 +25,49 @@ from slipway_server.errors import ProgramInvalid
 
 T = TypeVar("T")
 _END = object()
+
+
+class Crossings:
+    """The calls of one synchronous program that are on the other side, so that they can be cancelled together.
+
+    with crossings.opened():             # in the program's thread, or in the context that it inherits
+        program(…)
+    crossings.cancel()                   # from anywhere: ends the calls under way, and later ones as they come
+    """
+
+    def __init__(self) -> None:
+        self._futures: set[Future[Any]] = set()
+        self._cancelled = False
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Collect the calls made in this block and by what inherits its context."""
+        token = _crossings.set(self)
+        try:
+            yield
+        finally:
+            _crossings.reset(token)
+
+    def add(self, future: Future[Any]) -> None:
+        """Remember a call until it is done."""
+        with self._lock:
+            self._futures.add(future)
+            late = self._cancelled
+        future.add_done_callback(self._futures.discard)
+        if late:
+            future.cancel()
+
+    def cancel(self) -> None:
+        """Cancel what is under way and what will come."""
+        with self._lock:
+            self._cancelled = True
+            futures = list(self._futures)
+        for future in futures:
+            future.cancel()
+
+
+_crossings: ContextVar[Crossings | None] = ContextVar("slipway_crossings", default=None)
 
 
 class OwnerLoop:
@@ -65,6 +111,9 @@ class OwnerLoop:
                 "awaits acall, or call it from a worker thread"
             )
         future = asyncio.run_coroutine_threadsafe(coro, self.loop)
+        crossings = _crossings.get()
+        if crossings is not None:
+            crossings.add(future)
         try:
             return future.result(timeout)
         except FutureCancelled:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from slipway_server.lm.bridge import OwnerLoop
+from slipway_server.lm.bridge import Crossings, OwnerLoop
 
 Invoke = Callable[[dict[str, Any]], Awaitable[Any]]
 """Runs a program with keyword inputs and returns its prediction."""
@@ -26,8 +26,14 @@ def invoker(program: Any, pool: ThreadPoolExecutor) -> Invoke:
         return lambda inputs: program.acall(**inputs)
 
     async def run_in_pool(inputs: dict[str, Any]) -> Any:
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(program, **inputs))
+        crossings = Crossings()
+        with crossings.opened():
+            context = contextvars.copy_context()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(program, **inputs))
+        except asyncio.CancelledError:
+            crossings.cancel()
+            raise
 
     return run_in_pool
 

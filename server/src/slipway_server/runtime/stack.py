@@ -10,7 +10,6 @@ await stack.aclose()
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +21,10 @@ from slipway_server.lm.stack import LMStack
 from slipway_server.lm.stack import open_stack as open_lm
 from slipway_server.retrieval import binding, open_retriever
 from slipway_server.runtime.adapter import SlipwayAdapter
+from slipway_server.runtime.executor import DspyExecutor
 from slipway_server.runtime.imports import import_attribute
 from slipway_server.runtime.lazy import LazyRetriever
 from slipway_server.runtime.retrieve_model import RetrieveModel
-
-DSPY_THREADS = 64
-"""Threads of the loop's default executor: each DSPy call hops there up to four times, and it has 6 on two cores."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Stack:
 
 async def open_stack(settings: Settings, owner: OwnerLoop) -> Stack:
     """Open everything on the running loop, which must be `owner`'s. Raises SlipwayError."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DSPY_THREADS, "slipway-dspy"))
+    asyncio.get_running_loop().set_default_executor(DspyExecutor())
     shared = cache.open_cache(settings)
     await shared.start()
     cache.install(shared)

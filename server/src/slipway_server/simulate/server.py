@@ -12,6 +12,7 @@ Endpoints: /v1/chat/completions, /v1/embeddings, /v1/models; /ledger and /admin/
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any
@@ -39,6 +40,8 @@ class Provider:
         self.state = State(self.config)
         self.ledger = Ledger(self.config.ledger)
         self.port = 0
+        self.in_flight = 0
+        """Requests for answers or vectors that are under way."""
         self._runner: web.AppRunner | None = None
 
     @property
@@ -84,10 +87,10 @@ class Provider:
         service = Service(self.state, self.ledger)
 
         async def chat(request: web.Request) -> web.StreamResponse:
-            return await Exchange(service, request).run(complete_chat)
+            return await self._counted(Exchange(service, request).run(complete_chat))
 
         async def embeddings(request: web.Request) -> web.StreamResponse:
-            return await Exchange(service, request).run(embed)
+            return await self._counted(Exchange(service, request).run(embed))
 
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_post("/v1/chat/completions", chat)
@@ -99,6 +102,13 @@ class Provider:
         app.router.add_post("/admin/configure", self._post_configure)
         app.router.add_post("/admin/reset", self._post_reset)
         return app
+
+    async def _counted(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
+        self.in_flight += 1
+        try:
+            return await exchange
+        finally:
+            self.in_flight -= 1
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.Response(body=model_list(self.state.models()), content_type="application/json")
