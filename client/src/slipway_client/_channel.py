@@ -14,8 +14,10 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 KEEPALIVE_SECONDS = 30
 KEEPALIVE_TIMEOUT_SECONDS = 10
 FIRST_RECONNECT_MS = 100
-MAX_RECONNECT_MS = 3000
-"""A server that is back should be seen soon; gRPC's defaults, 1 s to 2 min, suit the internet."""
+MAX_RECONNECT_MS = 1000
+MIN_RESOLUTION_INTERVAL_MS = 2000
+"""A server that is back, or a new one, should be seen soon. gRPC's defaults suit the internet: 1 s to 2 min between
+attempts, and 30 s between look-ups of the name, in which a rollout may have replaced every address."""
 
 SERVICE_CONFIG: dict[str, Any] = {
     # One connection to each address behind the name. gRPC's default sends everything to the first one.
@@ -61,6 +63,7 @@ def channel_options(own: Sequence[tuple[str, Any]] = ()) -> list[tuple[str, Any]
         "grpc.http2.max_pings_without_data": 0,
         "grpc.initial_reconnect_backoff_ms": FIRST_RECONNECT_MS,
         "grpc.max_reconnect_backoff_ms": MAX_RECONNECT_MS,
+        "grpc.dns_min_time_between_resolutions_ms": MIN_RESOLUTION_INTERVAL_MS,
         # http_proxy is meant for the way out; these servers are inside.
         "grpc.enable_http_proxy": 0,
     }

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +21,14 @@ from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.server import Server
 
 Serve: TypeAlias = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def poller() -> Iterator[None]:
+    """Keeps grpc.aio's polling thread: it is joined, which blocks, wherever the last server happens to be collected."""
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
 
 
 @pytest.fixture

@@ -127,7 +127,9 @@ def test_installing_it_brings_no_dspy(tmp_path: Path) -> None:
     subprocess.run([*wheel, "-w", tmp_path, ROOT / "client"], check=True)
     subprocess.run([*pip, "install", "--require-hashes", "-r", ROOT / "requirements" / "client.txt"], check=True)
     subprocess.run([*pip, "install", "--no-deps", *tmp_path.glob("*.whl")], check=True)
-    listed = subprocess.run([*pip, "list", "--format", "json"], check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True
+    ).stdout
     names = {entry["name"].replace("_", "-") for entry in json.loads(listed)} - {"pip", "setuptools"}
     assert names == {"grpcio", "protobuf", "slipway-client", "typing-extensions"}
     code = "import slipway_client, slipway.rag.v1.rag_pb2_grpc; slipway_client.SlipwayClient('localhost:1').close()"

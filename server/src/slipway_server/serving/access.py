@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from slipway_server.errors import Code, FailureError, InternalError, OperatorError, SlipwayError
+from slipway_server.errors import CallerError, Code, FailureError, InternalError, OperatorError, SlipwayError
 from slipway_server.request import RequestContext
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def cancelled_code(context: grpc.aio.ServicerContext) -> str:
 
 
 def _level(failure: BaseException | None) -> int:
-    if failure is None:
+    if failure is None or isinstance(failure, CallerError):
         return logging.INFO
     if not isinstance(failure, SlipwayError) or isinstance(failure, OperatorError | FailureError):
         return logging.ERROR

@@ -30,6 +30,7 @@ async def run(
     server = Server(service, config)
     try:
         await server.start()
+        log.info("listening", extra={"grpc_port": server.grpc_port, "metrics_port": server.metrics_port})
         if not await _proved(service, config, server, stop):
             return
         await server.readiness.open()
@@ -39,7 +40,6 @@ async def run(
     finally:
         # Callers only ever saw NOT_SERVING where the dry run did not pass: nobody has to be waited for.
         await server.stop(drain=server.readiness.state is State.READY)
-        log.info("stopped")
 
 
 async def _proved(service: Service, config: ServingConfig, server: Server, stop: asyncio.Event) -> bool:

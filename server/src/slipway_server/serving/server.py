@@ -71,14 +71,13 @@ class Server:
 
     async def start(self) -> None:
         """Listen, not ready yet. Raises PortTaken, or ConfigInvalid for an address that is not this machine's."""
-        host = self._config.host
+        host, port = self._config.host, self.grpc_port
         await self.readiness.close("dry run under way")
+        _probe(host, port, "SLIPWAY_GRPC_PORT")
         try:
-            self.grpc_port = self._grpc.add_insecure_port(
-                f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}"
-            )
+            self.grpc_port = self._grpc.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError:
-            raise _why_not(host, self.grpc_port, "SLIPWAY_GRPC_PORT") from None
+            raise PortTaken(f"SLIPWAY_GRPC_PORT: port {port} of {host} has just been taken; try again") from None
         await self._http.setup()
         try:
             site = web.TCPSite(self._http, host, self.metrics_port)
@@ -98,17 +97,17 @@ class Server:
         await self._http.cleanup()
 
 
-def _why_not(host: str, port: int, key: str) -> SlipwayError:
-    """gRPC does not say why it could not bind: try again with a plain socket."""
+def _probe(host: str, port: int, key: str) -> None:
+    """Bind as gRPC will: it does not say why it could not, and prints a line of its own."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0
         ]
         with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        return _refused(error, host, port, key)
-    return PortTaken(f"{key}: port {port} of {host} could not be opened; try again or choose another one", key=key)
+        raise _refused(error, host, port, key) from None
 
 
 def _refused(error: OSError, host: str, port: int, key: str) -> SlipwayError:
