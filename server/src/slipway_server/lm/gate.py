@@ -37,13 +37,14 @@ class Timer(Protocol):
 class Waiter:
     """One attempt on its way through the gate."""
 
-    __slots__ = ("_reason", "_since", "admitted_at", "cls", "enqueued_at", "go", "need", "waits")
+    __slots__ = ("_reason", "_since", "admitted_at", "cls", "enqueued_at", "go", "left", "need", "waits")
 
     def __init__(self, need: Need, cls: TrafficClass, go: Callable[[Waiter], None], now: float) -> None:
         self.need, self.cls, self.go = need, cls, go
         self.enqueued_at = self._since = now
         self.admitted_at: float | None = None
         """When it went, by the gate's clock; None while it waits."""
+        self.left = False
         self.waits: dict[str, float] = {}
         """Seconds by what was waited for: queue, slot, pacing."""
         self._reason = "queue"
@@ -108,7 +109,10 @@ class Gate:
         self.pump()
 
     def leave(self, waiter: Waiter) -> None:
-        """Its attempt is over: the slot is free. Once per admitted waiter."""
+        """Its attempt is over: the slot is free. Saying so again changes nothing."""
+        if waiter.left:
+            return
+        waiter.left = True
         held = self._now() - (waiter.admitted_at or 0.0)
         self._held_seconds += 0.1 * (held - self._held_seconds) if self._held_seconds else held
         self.in_flight -= 1
