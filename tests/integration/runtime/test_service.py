@@ -181,3 +181,11 @@ async def test_whole_answers_are_remembered_with_their_citations(
     assert second.outputs == first.outputs
     assert second.receipt.citations == first.receipt.citations
     assert second.receipt.collection_version == first.receipt.collection_version
+
+
+async def test_the_artifacts_beside_the_served_one_are_listed(
+    settings_with: SettingsWith, serving: Serving, artifact: Path
+) -> None:
+    async with serving(settings_with(program=RAG, artifact=artifact)) as service:
+        [listed] = await service.artifacts()
+        assert listed == service.serving().variants[0].artifact

@@ -80,7 +80,7 @@ class FakeService:
         variants = [VariantInfo("stable", ARTIFACT, 10_000, CREATED)]
         return Serving("tests:Echo", "f" * 64, variants, "docs-1234abcd", self.input_fields, self.output_fields)
 
-    def artifacts(self) -> Sequence[ArtifactInfo]:
+    async def artifacts(self) -> Sequence[ArtifactInfo]:
         return self.known
 
     async def dry_run(self) -> None:

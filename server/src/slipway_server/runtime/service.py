@@ -82,9 +82,9 @@ class ProgramService:
             output_fields=self._stable.outputs,
         )
 
-    def artifacts(self) -> Sequence[ArtifactInfo]:
+    async def artifacts(self) -> Sequence[ArtifactInfo]:
         """The artifacts beside the served one, newest first."""
-        return known_artifacts(self._settings)
+        return await asyncio.to_thread(known_artifacts, self._settings)
 
     async def dry_run(self) -> None:
         """Ask every variant once, past the cache. Raises SlipwayError where the deployment cannot answer."""

@@ -91,7 +91,7 @@ class Service(Protocol):
         """What is served now."""
         ...
 
-    def artifacts(self) -> Sequence[ArtifactInfo]:
+    async def artifacts(self) -> Sequence[ArtifactInfo]:
         """The artifacts of the store that this process was given, newest first."""
         ...
 

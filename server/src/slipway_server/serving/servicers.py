@@ -138,7 +138,7 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
         self, request: artifact_pb2.ListArtifactsRequest, context: grpc.aio.ServicerContext
     ) -> artifact_pb2.ListArtifactsResponse:
         shown, token = page(
-            self._service.artifacts(), request.page_size, request.page_token, key=lambda info: info.digest
+            await self._service.artifacts(), request.page_size, request.page_token, key=lambda info: info.digest
         )
         return artifact_pb2.ListArtifactsResponse(
             artifacts=[convert.artifact(info) for info in shown], next_page_token=token
