@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A provider's stream in a task of its own, so that a slow reader does not hold the provider's slot.
 
-pump = Pump(events())
+pump = Pump(events(), on_end=…)
 await pump.first()              # raises what the stream raises before its first event
 async for event in pump: …
 await pump.aclose()             # ends the task; the provider sees the connection close
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 from dspy import lm15
@@ -23,11 +23,11 @@ AHEAD_EVENTS = 8192
 class Pump:
     """Reads `source` ahead of its consumer. Belongs to the running loop."""
 
-    def __init__(self, source: AsyncGenerator[lm15.StreamEvent, None]) -> None:
+    def __init__(self, source: AsyncGenerator[lm15.StreamEvent, None], *, on_end: Callable[[], None]) -> None:
         self._ahead: deque[lm15.StreamEvent] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._run(source))
-        self._task.add_done_callback(lambda _: self._news.set())
+        self._task.add_done_callback(lambda _: self._ended(on_end))
 
     async def first(self) -> None:
         """Return when the first event is there; raise what came instead of it."""
@@ -56,6 +56,10 @@ class Pump:
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()
+
+    def _ended(self, on_end: Callable[[], None]) -> None:
+        on_end()
+        self._news.set()
 
     def _end(self) -> None:
         """Raise what ended the stream, if it was not its end."""
