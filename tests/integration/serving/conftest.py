@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -26,9 +27,15 @@ Serve: TypeAlias = Callable[..., Awaitable[Server]]
 @pytest.fixture(scope="session", autouse=True)
 def poller() -> Iterator[None]:
     """Keeps grpc.aio's polling thread: it is joined, which blocks, wherever the last server happens to be collected."""
-    grpc.aio.init_grpc_aio()
-    yield
-    grpc.aio.shutdown_grpc_aio()
+    with asyncio.Runner() as runner:
+        # grpc.aio asks for the current loop, which other tests may have taken away from the main thread.
+        runner.run(_in_loop(grpc.aio.init_grpc_aio))
+        yield
+        runner.run(_in_loop(grpc.aio.shutdown_grpc_aio))
+
+
+async def _in_loop(function: Callable[[], None]) -> None:
+    function()
 
 
 @pytest.fixture
