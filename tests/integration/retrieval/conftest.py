@@ -64,27 +64,27 @@ class ServerBackend(Backend):
         super().__init__(folder)
         self._config, self._client = config, client
 
-    def connection(self) -> Connection:
-        return Connection(self._config, self._client)
+    async def connection(self) -> Connection:
+        return Connection(self._config, self._client) if self._client else await Connection.open(self._config)
 
     async def ingest(self, documents: Iterable[Document], *, append: bool = False, **overrides: Any) -> Summary:
-        target = ServerTarget(self.connection())
+        target = ServerTarget(await self.connection())
         return await run(self.settings(**overrides), documents, append=append, target=target)
 
     async def open(self, **overrides: Any) -> Retriever:
         encoder = open_encoder(self.settings(**overrides))
-        self._opened.append(await ServerRetriever.open(self.connection(), self.collection, encoder))
+        self._opened.append(await ServerRetriever.open(await self.connection(), self.collection, encoder))
         return self._opened[-1]
 
     async def stored_versions(self) -> set[str]:
-        connection = self.connection()
+        connection = await self.connection()
         found = {stored.version.name for stored in await connection.versions(self.collection)}
         await connection.aclose()
         return found
 
     async def aclose(self) -> None:
         await super().aclose()
-        connection = self.connection()
+        connection = await self.connection()
         for stored in await connection.versions(self.collection):
             await connection.delete(stored.version)
         await connection.aclose()

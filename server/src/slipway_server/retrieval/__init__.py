@@ -32,9 +32,8 @@ async def open_retriever(settings: Settings, store: EntryStore | None = None) ->
         from slipway_server.retrieval.qdrant import Connection, ServerConfig
         from slipway_server.retrieval.server import ServerRetriever
 
-        return await ServerRetriever.open(
-            Connection(ServerConfig.from_settings(settings)), settings.collection, encoder
-        )
+        connection = await Connection.open(ServerConfig.from_settings(settings))
+        return await ServerRetriever.open(connection, settings.collection, encoder)
     except BaseException:
         await encoder.aclose()
         raise

@@ -98,8 +98,8 @@ async def run(
     name = check_name(collection or settings.collection)
     staging = Staging(settings.data_dir / "staging" / name) if store is None else None
     encoder = open_encoder(settings, store or staging)
-    target = target or open_target(settings)
     try:
+        target = target or await open_target(settings)
         cut = await asyncio.to_thread(_cut, documents, chunking or Chunking())
         before = await _before(target, name, encoder, append)
         if append and before is not None:
@@ -113,7 +113,8 @@ async def run(
         if staging is not None:
             await asyncio.to_thread(staging.clear)
     finally:
-        await target.aclose()
+        if target is not None:
+            await target.aclose()
         await encoder.aclose()
     return Summary(
         collection=name,

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
@@ -55,16 +57,23 @@ class Stored:
 
 
 class Connection:
-    """qdrant-client, spoken to over gRPC. `client` replaces it (and is then its owner's to close).
+    """A client of qdrant-client's, which speaks gRPC; one that was not made by `open` is its owner's to close.
+
+    connection = await Connection.open(ServerConfig.from_settings(settings))
 
     Every method raises RetrievalUnavailable, ConfigInvalid (wrong key or URL), CollectionMissing.
     """
 
-    def __init__(self, config: ServerConfig, client: AsyncQdrantClient | None = None) -> None:
+    def __init__(self, config: ServerConfig, client: AsyncQdrantClient, *, owned: bool = False) -> None:
         self.url = config.url
         self._timeout = config.timeout_seconds
-        self._owned = client is None
-        self._client = client or _connected(config)
+        self._client, self._owned = client, owned
+
+    @classmethod
+    async def open(cls, config: ServerConfig) -> Connection:
+        """A connection of its own; the first call connects. Raises ConfigInvalid where the URL is none."""
+        # In a thread: the client's constructor reads files.
+        return cls(config, await asyncio.to_thread(_client, config), owned=True)
 
     async def aclose(self) -> None:
         """Close the client, where it is ours."""
@@ -198,20 +207,22 @@ class Connection:
             raise RetrievalUnavailable(f"Qdrant at {self.url} does not answer ({_kind(error)})") from error
 
 
-def _connected(config: ServerConfig) -> AsyncQdrantClient:
-    key = config.api_key.get_secret_value() if config.api_key is not None else None
+def _client(config: ServerConfig) -> AsyncQdrantClient:
     try:
-        return AsyncQdrantClient(
-            url=config.url,
-            grpc_port=config.grpc_port,
-            prefer_grpc=True,
-            api_key=key,
-            timeout=int(config.timeout_seconds),
-            # Off: it starts a thread that asks for the server's version.
-            check_compatibility=False,
-        )
+        address = urlsplit(config.url)
+        if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
+            raise ValueError("address")
     except ValueError:
         raise ConfigInvalid(f"SLIPWAY_QDRANT_URL: {config.url[:80]} is not a URL", key="SLIPWAY_QDRANT_URL") from None
+    return AsyncQdrantClient(
+        url=config.url,
+        grpc_port=config.grpc_port,
+        prefer_grpc=True,
+        api_key=config.api_key.get_secret_value() if config.api_key is not None else None,
+        timeout=math.ceil(config.timeout_seconds),
+        # Off: it starts a thread that asks for the server's version.
+        check_compatibility=False,
+    )
 
 
 def _metadata(version: Version, *, published: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class ServerRetriever:
     """Searches the version that the alias named when it was opened; the next one where that is gone.
 
-    retriever = await ServerRetriever.open(Connection(ServerConfig.from_settings(settings)), "docs", encoder)
+    retriever = await ServerRetriever.open(connection, "docs", encoder)
     [passages] = await retriever.search(["a question"], 3)
     await retriever.aclose()
 

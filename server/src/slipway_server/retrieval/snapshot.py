@@ -2,19 +2,20 @@
 """Publishes a Qdrant server's collection as an embedded version, so that pods serve it without a network hop.
 
 A collection of one shard is taken as the server's own shard snapshot, index included, which Edge opens as it is. One
-of several shards is read point by point and indexed here.
+of several shards, or without a snapshot (the REST port is closed), is read point by point and indexed here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from pathlib import Path
 
 import httpx
 
 from slipway_server.config import Settings
-from slipway_server.errors import CollectionMissing, DataCorrupt, RetrievalUnavailable
+from slipway_server.errors import CollectionMissing, DataCorrupt
 from slipway_server.retrieval import archive, shard
 from slipway_server.retrieval.embedded_target import EmbeddedTarget
 from slipway_server.retrieval.ingest import Summary
@@ -22,28 +23,29 @@ from slipway_server.retrieval.qdrant import Connection, ServerConfig
 from slipway_server.retrieval.scratch import Scratch
 from slipway_server.retrieval.version import Version, check_name
 
+log = logging.getLogger(__name__)
+
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 300.0
 
 
-async def publish_from_server(settings: Settings) -> Summary:
+async def publish_from_server(settings: Settings, connection: Connection | None = None) -> Summary:
     """Publish the configured collection's current version from SLIPWAY_QDRANT_URL into SLIPWAY_DATA_DIR.
+
+    `connection` replaces the one that the settings describe.
 
     Raises CollectionMissing, CollectionMismatch (not made by `slipway ingest`), RetrievalUnavailable, ConfigInvalid,
     DataCorrupt (the snapshot has not the points that it should have).
     """
     started = time.monotonic()
     config = ServerConfig.from_settings(settings)
-    connection = Connection(config)
+    connection = connection or await Connection.open(config)
     try:
         version = await connection.current(check_name(settings.collection))
         if version is None:
             raise CollectionMissing(f"Collection {settings.collection} does not exist at {config.url}")
-        before = await EmbeddedTarget(settings.data_dir, settings.scratch_dir).current(version.collection)
-        changed = before is None or before.digest != version.digest
-        if changed and await connection.shards(version) == 1:
-            await _from_snapshot(config, version, settings)
-        elif changed:
+        changed = not await _is_there(version, settings)
+        if changed and not (await connection.shards(version) == 1 and await _from_snapshot(config, version, settings)):
             await _from_points(connection, version, settings)
     finally:
         await connection.aclose()
@@ -59,12 +61,27 @@ async def publish_from_server(settings: Settings) -> Summary:
     )
 
 
-async def _from_snapshot(config: ServerConfig, version: Version, settings: Settings) -> None:
+async def _is_there(version: Version, settings: Settings) -> bool:
+    """Whether the version is published already, undamaged."""
+    target = EmbeddedTarget(settings.data_dir, settings.scratch_dir)
+    try:
+        before = await target.current(version.collection)
+    except DataCorrupt:
+        return False
+    return before is not None and before.digest == version.digest and await target.intact(before)
+
+
+async def _from_snapshot(config: ServerConfig, version: Version, settings: Settings) -> bool:
+    """False where the server gives no snapshot."""
     scratch = await asyncio.to_thread(Scratch, settings.scratch_dir)
     try:
         file = scratch.path / "shard.snapshot"
         await _download(config, version, file)
         await asyncio.to_thread(_publish_snapshot, file, scratch.path / "shard", version, settings.data_dir)
+        return True
+    except httpx.HTTPError as error:
+        log.warning("no_snapshot", extra={"collection_version": version.name, "cause": type(error).__name__})
+        return False
     finally:
         await asyncio.to_thread(scratch.close)
 
@@ -72,17 +89,14 @@ async def _from_snapshot(config: ServerConfig, version: Version, settings: Setti
 async def _download(config: ServerConfig, version: Version, file: Path) -> None:
     headers = {"api-key": config.api_key.get_secret_value()} if config.api_key is not None else {}
     url = f"{config.url}/collections/{version.name}/shards/0/snapshot"
-    try:
-        async with (
-            httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client,
-            client.stream("GET", url, headers=headers) as response,
-        ):
-            response.raise_for_status()
-            with await asyncio.to_thread(file.open, "wb") as target:
-                async for chunk in response.aiter_bytes(CHUNK_BYTES):
-                    await asyncio.to_thread(target.write, chunk)
-    except httpx.HTTPError as error:
-        raise RetrievalUnavailable(f"Qdrant at {config.url} gives no snapshot of {version.name}") from error
+    async with (
+        httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client,
+        client.stream("GET", url, headers=headers) as response,
+    ):
+        response.raise_for_status()
+        with await asyncio.to_thread(file.open, "wb") as target:
+            async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                await asyncio.to_thread(target.write, chunk)
 
 
 def _publish_snapshot(file: Path, folder: Path, version: Version, data_dir: Path) -> None:

@@ -44,7 +44,7 @@ class Target(Protocol):
         ...
 
 
-def open_target(settings: Settings) -> Target:
+async def open_target(settings: Settings) -> Target:
     """The configured backend's: a server where SLIPWAY_QDRANT_URL is set, else embedded."""
     if settings.qdrant_url is None:
         from slipway_server.retrieval.embedded_target import EmbeddedTarget
@@ -53,4 +53,4 @@ def open_target(settings: Settings) -> Target:
     from slipway_server.retrieval.qdrant import Connection, ServerConfig
     from slipway_server.retrieval.server_target import ServerTarget
 
-    return ServerTarget(Connection(ServerConfig.from_settings(settings)))
+    return ServerTarget(await Connection.open(ServerConfig.from_settings(settings)))

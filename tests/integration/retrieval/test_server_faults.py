@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Qdrant server that is away, slow, or refuses: each an error of the catalogue, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from pydantic import SecretStr
+
+from slipway_server import request
+from slipway_server.config import load_settings
+from slipway_server.errors import CollectionMissing, ConfigInvalid, DeadlineTooShort, RetrievalUnavailable, SlipwayError
+from slipway_server.request import RequestContext
+from slipway_server.retrieval import open_retriever
+from slipway_server.retrieval.bm25 import Bm25Encoder
+from slipway_server.retrieval.corpus import Document
+from slipway_server.retrieval.ingest import run
+from slipway_server.retrieval.qdrant import Connection, ServerConfig
+from slipway_server.retrieval.server import ServerRetriever
+from slipway_server.retrieval.version import Version
+
+VERSION = Version("docs", "0" * 64, "offline/bm25", 0, 1)
+Answer = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+
+
+class _Any(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers every method the same way."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Answer], Awaitable[ServerConfig]]]:
+    """`await serve(answer)`: the configuration of a gRPC server that gives this answer to everything."""
+    servers = []
+
+    async def started(answer: Answer) -> ServerConfig:
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((_Any(answer),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        servers.append(server)
+        return ServerConfig("http://127.0.0.1:1", SecretStr("sk-secret"), grpc_port=port, timeout_seconds=0.3)
+
+    yield started
+    for server in servers:
+        await server.stop(0)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, ConfigInvalid, "SLIPWAY_QDRANT_API_KEY"),
+        (grpc.StatusCode.PERMISSION_DENIED, ConfigInvalid, "SLIPWAY_QDRANT_API_KEY"),
+        (grpc.StatusCode.NOT_FOUND, CollectionMissing, "is not at"),
+        (grpc.StatusCode.UNAVAILABLE, RetrievalUnavailable, "UNAVAILABLE"),
+        (grpc.StatusCode.INTERNAL, RetrievalUnavailable, "INTERNAL"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
+async def test_each_refusal_has_its_error(
+    serve: Callable[[Answer], Awaitable[ServerConfig]], code: grpc.StatusCode, kind: type[SlipwayError], message: str
+) -> None:
+    async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        await context.abort(code, "a private detail")
+        return b""
+
+    connection = await Connection.open(await serve(answer))
+    with pytest.raises(kind, match=message) as caught:
+        await connection.current("docs")
+    assert "private" not in caught.value.message
+    assert "sk-secret" not in caught.value.message
+    await connection.aclose()
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
+async def test_a_server_that_hangs_is_given_up_within_its_limit_or_the_deadline(
+    serve: Callable[[Answer], Awaitable[ServerConfig]],
+) -> None:
+    async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    connection = await Connection.open(await serve(answer))
+    with pytest.raises(RetrievalUnavailable, match=r"within 0\.3 s"):
+        await connection.current("docs")
+    retriever = ServerRetriever(connection, VERSION, Bm25Encoder())
+    with (
+        request.opened(RequestContext(deadline=time.monotonic() + 0.05)),
+        pytest.raises(DeadlineTooShort, match="vector store"),
+    ):
+        await retriever.search(["a question"], 3)
+    await retriever.aclose()
+
+
+async def test_nobody_there(unused_tcp_port: int, tmp_path: Path) -> None:
+    values = {"qdrant_url": "http://127.0.0.1", "qdrant_grpc_port": unused_tcp_port, "data_dir": tmp_path}
+    settings = load_settings(values, environ={})
+    with pytest.raises(RetrievalUnavailable, match="does not answer"):
+        await open_retriever(settings)
+    with pytest.raises(RetrievalUnavailable, match="does not answer"):
+        await run(settings, [Document("1", "", "text " * 50)])
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "http://host:port", "http://"])
+async def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigInvalid, match="SLIPWAY_QDRANT_URL"):
+        await Connection.open(ServerConfig(url))
