@@ -3,10 +3,10 @@
 
     lm = SlipwayLM(model, …, flight=shared.flight)
 
-It sits around `LM.acall`, above DSPy's own look-up, so that rollout ids and n keep requests apart and no worker thread
-waits. The first call of a process leads: it asks the volume, and then the other processes through a lease file; the
-calls after it wait on the loop. Each call then runs DSPy's own path with the answer already known, so that history,
-usage and callbacks are those of a cache hit.
+It sits around `LM.acall` and `LM.__call__`, above DSPy's own look-up, so that rollout ids and n keep requests apart and
+no worker thread waits. The first call of a process leads: it asks the volume, and then the other processes through a
+lease file; the calls after it wait on the loop. Each call then runs DSPy's own path with the answer already known, so
+that history, usage and callbacks are those of a cache hit.
 
 A leader that fails leaves its followers to go on by themselves; one that is cancelled is replaced by one of them.
 Calls of different traffic classes do not wait for each other: batch work may queue for minutes.
@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from slipway_server import request
 from slipway_server.cache.fleet import Fleet
-from slipway_server.cache.keys import NotKeyable
 from slipway_server.cache.shared import Resolution, resolution
 from slipway_server.request import TrafficClass
 from slipway_server.telemetry import metrics
@@ -84,6 +83,18 @@ class Flight:
             return await proceed()
         with await self.board(digest):
             return await proceed()
+
+    def blocking(
+        self, lm: Any, proceed: Callable[[], Any], *, prompt: Any, messages: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """The same for `LM.__call__`, in a thread that may wait. Joins asynchronous calls too."""
+        digest = self._digest_here(lm, prompt, messages, kwargs)
+        if digest is None or asyncio._get_running_loop() is not None:
+            return proceed()
+        value = self._shared.find(digest)
+        known = Ticket(Resolution(digest, value, "memory")) if value is not None else None
+        with known or asyncio.run(self.board(digest)):  # boarding only waits, so any loop will do
+            return proceed()
 
     async def board(self, digest: str) -> Ticket:
         """Wait until it is known whether this call goes upstream. Enter the ticket around the call."""
@@ -156,23 +167,22 @@ class Flight:
             self._fleet.release(lease)
 
     async def _digest(self, lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> str | None:
+        if prompt is None or isinstance(prompt, str):
+            return self._digest_here(lm, prompt, messages, kwargs)
+        return await asyncio.to_thread(
+            self._digest_here, lm, prompt, messages, kwargs
+        )  # a typed request may read files
+
+    def _digest_here(self, lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> str | None:
         """The call's entry, or None where it does not use the cache."""
         if not self._shared.usable():
             return None
         from dspy.clients.execution import IGNORED_CACHE_KEYS, prepare
 
-        arguments = (lm, prompt, messages, kwargs)
         try:
-            if prompt is None or isinstance(prompt, str):
-                call = prepare(*arguments, asynchronous=True)
-            else:  # a typed request may read files
-                call = await asyncio.to_thread(prepare, *arguments, asynchronous=True)
-            if not call.cache:
-                return None
-            return self._shared.keys.of_request(call.key(lm, True), IGNORED_CACHE_KEYS)
-        except NotKeyable:
-            return None
-        except Exception:  # DSPy's own path says what is wrong with the call
+            call = prepare(lm, prompt, messages, kwargs, asynchronous=True)
+            return self._shared.keys.of_request(call.key(lm, True), IGNORED_CACHE_KEYS) if call.cache else None
+        except Exception:  # not keyable, or not callable: DSPy's own path says what is wrong
             return None
 
 

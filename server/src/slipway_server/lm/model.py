@@ -3,8 +3,8 @@
 
     lm = SlipwayLM("openai/gpt-4o-mini", engine=sync, async_engine=asynchronous, temperature=0.0, max_tokens=1000)
 
-Only `acall` is overridden (by the single flight, where one is plugged in): an override of `forward` or `aforward`
-would lose DSPy's cache, history and error mapping.
+Only `__call__` and `acall` are overridden (by the single flight, where one is plugged in): an override of `forward` or
+`aforward` would lose DSPy's cache, history and error mapping.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ class Flight(Protocol):
         """The outputs of the call, from `proceed` or from elsewhere."""
         ...
 
+    def blocking(
+        self, lm: SlipwayLM, proceed: Callable[[], Any], *, prompt: Any, messages: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """The same for a synchronous call, in a thread that may wait."""
+        ...
+
 
 class SlipwayLM(dspy.LM):
     """dspy.LM on an engine pair; shared on deepcopy; makes no retries of its own, the engines do."""
@@ -39,6 +45,16 @@ class SlipwayLM(dspy.LM):
     ) -> None:
         super().__init__(model, engine=engine, async_engine=async_engine, num_retries=0, **settings)
         self._flight = flight
+
+    def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        """As dspy.LM.__call__, through the flight."""
+        if self._flight is None:
+            return super().__call__(prompt, messages=messages, **kwargs)
+
+        def proceed() -> Any:
+            return super(SlipwayLM, self).__call__(prompt, messages=messages, **kwargs)
+
+        return self._flight.blocking(self, proceed, prompt=prompt, messages=messages, kwargs=kwargs)
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As dspy.LM.acall, through the flight."""
