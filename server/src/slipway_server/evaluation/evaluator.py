@@ -42,11 +42,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorConfig:
-    """`concurrency`: examples under way at once; the governor's limits come on top. `void_above`: a share of all."""
+    """`concurrency`: examples under way at once; the governor's limits come on top. `void_above`: a share of all.
+
+    `warm_up`: run the first example once beforehand, so that opening connections and collections is in no latency.
+    """
 
     concurrency: int = 16
     use_cache: bool = False
     void_above: float = 0.02
+    warm_up: bool = True
 
 
 class Outcome(StrEnum):
@@ -167,6 +171,8 @@ async def evaluate(
     config = config or EvaluatorConfig()
     items: list[Item | None] = [None] * len(examples)
     work = iter(enumerate(examples))
+    if config.warm_up and examples:
+        await _run(invoke, examples[0], metric, config)
 
     async def worker() -> None:
         for index, example in work:
