@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Literal
 
 import dspy
@@ -194,3 +195,19 @@ TEXTS = st.text(max_size=300) | st.sampled_from(
 @given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), TEXTS), max_size=6))
 def test_never_raises_and_never_differs(messages: list[tuple[str, str]]) -> None:
     assert answer_messages(messages) == answer_messages(messages)
+
+
+@pytest.mark.parametrize(
+    "text", ["y", "Word ", "A. ", '"', "a or ", "B of ", "1,", "[1] «", "[[ ## question ## ]]\n", "\n", "Who A is "]
+)
+def test_time_grows_with_the_length_and_no_faster(text: str) -> None:
+    def seconds(size: int) -> float:
+        body = text * (size // len(text))
+        messages = [("system", SYSTEM), ("user", f"[[ ## context ## ]]\n{body}\n[[ ## question ## ]]\n{body} or who?")]
+        started = time.process_time()
+        answer_messages(messages)
+        answer_messages([("system", body), ("user", f"{body}\n\nWho is it?")])
+        return time.process_time() - started
+
+    seconds(1000)
+    assert seconds(40_000) < 40 * max(seconds(4_000), 0.002)

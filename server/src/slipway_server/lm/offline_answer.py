@@ -157,7 +157,7 @@ class _Answering:
 
     def _whole_number(self) -> int:
         text = f"{self.finding.span} {self.finding.sentence}" if self.finding else self.question
-        found = re.search(r"\d[\d,]*", text)
+        found = re.search(r"\d[\d,]{0,17}", text)
         return int(found[0].replace(",", "")) if found else 0
 
     def _structured(self, schema: Mapping[str, object], defs: object) -> object:

@@ -21,6 +21,10 @@ from typing import Literal
 
 Kind = Literal["yes-no", "choice", "date", "number", "person", "place", "name"]
 
+LONGEST_SENTENCE = 1000
+"""Text without sentence ends is cut to pieces of so many characters, so that time grows with length and no faster."""
+MOST_BRIDGES = 50
+"""Titles beyond so many are not looked for in other passages."""
 _FUNCTION_WORDS = """
 a an and are as at be been being but by can could did do does during for from had has have he her his how i if in
 into is it its may more most of on one or other over she so than that the their them then there these they this
@@ -48,7 +52,6 @@ _JOINED = r"(?:,? (?:of the|of|and the|the|de|la|van|von|der|du|del|for|on|&) |,
 _NAME = re.compile(rf"{_NAME_WORD}(?:{_JOINED}{_NAME_WORD}|(?: \d+\b))*")
 _QUOTED = re.compile(r"[\"“]([^\"”]{2,80})[\"”]")
 _AUXILIARY = re.compile(r"^(?:are|is|was|were|do|does|did|has|have|had|can|could|will|would|should)\b", re.IGNORECASE)
-_OR = re.compile(r"([^,?]+?),? or (?:the )?([^,?]+)\??$")
 _EARLIER = re.compile(r"\b(?:first|older|oldest|earlier|earliest|before)\b", re.IGNORECASE)
 _LATER = re.compile(r"\b(?:later|latest|newer|younger|youngest|last|recent|recently)\b", re.IGNORECASE)
 _MORE = re.compile(r"\b(?:more|most|larger|largest|bigger|higher|greater|longer|taller)\b", re.IGNORECASE)
@@ -124,11 +127,11 @@ def split_sentences(text: str) -> list[str]:
     for line in text.splitlines():
         start = 0
         for end in _SENTENCE_END.finditer(line):
-            if not _ABBREVIATION.search(line[start : end.start()]):
+            if not _ABBREVIATION.search(line[max(start, end.start() - 8) : end.start()]):
                 pieces.append(line[start : end.start()].strip())
                 start = end.end()
         pieces.append(line[start:].strip())
-    return [piece for piece in pieces if piece]
+    return [piece[at : at + LONGEST_SENTENCE] for piece in pieces for at in range(0, len(piece), LONGEST_SENTENCE)]
 
 
 def question_kind(question: str) -> Kind:
@@ -136,7 +139,7 @@ def question_kind(question: str) -> Kind:
     lowered = question.lower().strip()
     if _AUXILIARY.match(lowered):
         return "yes-no"
-    if _OR.search(question) and re.search(r"\b(?:which|who|what)\b", lowered):
+    if _alternatives(question) and re.search(r"\b(?:which|who|what)\b", lowered):
         return "choice"
     found = [(match.start(), kind) for kind, pattern in _KINDS if (match := pattern.search(lowered))]
     return min(found)[1] if found else "name"
@@ -166,14 +169,13 @@ class _Reading:
         total = len(self.sentences)
         self.idf = {word: math.log(1 + total / (1 + frequency[word])) for word in self.asked}
         self.names = {sentence.title: frozenset(terms(sentence.title)) for sentence in self.sentences}
+        self.bridges = [title for title in self.names if len(title) > 3][:MOST_BRIDGES]
         self.scores = [self._score(sentence) for sentence in self.sentences]
 
     def _score(self, sentence: _Sentence) -> float:
         own = sum(self.idf[word] for word in self.asked & sentence.words)
         title = self.names[sentence.title] & self.asked - sentence.words
-        bridge = any(
-            other and other != sentence.title and len(other) > 3 and other in sentence.text for other in self.names
-        )
+        bridge = any(title != sentence.title and title in sentence.text for title in self.bridges)
         return own + 0.6 * sum(self.idf[word] for word in title) + (0.3 if bridge else 0.0) + 0.1 * sentence.first
 
     def best(self) -> _Sentence:
@@ -197,10 +199,10 @@ class _Reading:
 
     def choice(self) -> Finding | None:
         """One of the two that "… A or B?" names: by their dates or numbers where it compares these, else by overlap."""
-        match = _OR.search(self.question)
-        if not match:
+        named = _alternatives(self.question)
+        if named is None:
             return None
-        options = [_last_name(match[1]), match[2].strip()]
+        options = [_last_name(named[0]), named[1]]
         about = [self._about(option) for option in options]
         if not all(about):
             return None
@@ -297,6 +299,14 @@ def _without_article(name: str, start: int) -> tuple[str, int]:
 
 def _bare(title: str) -> str:
     return re.sub(r"\s*\([^)]*\)$", "", title)
+
+
+def _alternatives(question: str) -> tuple[str, str] | None:
+    """What stands before and after the last "or" of a question, up to the next comma."""
+    before, found, after = question.rstrip(" ?").rpartition(" or ")
+    left = re.split("[,?]", before.rstrip(", "))[-1].strip()
+    right = after.strip().removeprefix("the ")
+    return (left, right) if found and left and right and not re.search("[,?]", right) else None
 
 
 def _last_name(text: str) -> str:
