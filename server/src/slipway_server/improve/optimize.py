@@ -23,6 +23,7 @@ from slipway_server.errors import CompileFailed
 from slipway_server.evaluation import Metric
 from slipway_server.improve.optimizers import THRESHOLD, Optimizer, Settings, Task
 from slipway_server.improve.watch import Bootstrapping, Stopped, Watch
+from slipway_server.lm.errors import translate
 
 LOG_NAME = "optimizer.log"
 SELECTION_SHARE = 0.5
@@ -84,7 +85,7 @@ def optimize(
     Raises:
         RunVoid: Infrastructure errors, more than 2 % of the runs.
         CompileFailed: The optimizer refused its task, or bootstrapped nothing where traces are expected.
-        OperatorError: The deployment is wrong (key, model, collection).
+        SlipwayError: The deployment is wrong, or the provider did not answer the optimizer's own question.
     """
     watch = Watch(type(task.program), on_runs)
     threshold = settings.get("metric_threshold", THRESHOLD)
@@ -102,7 +103,8 @@ def optimize(
             raise
         except Exception as error:
             watch.check()
-            raise CompileFailed(f"the optimizer gave up: {_line(error)} (see {task.log_dir / LOG_NAME})") from error
+            line = f"the optimizer gave up: {_line(error)} (see {task.log_dir / LOG_NAME})"
+            raise translate(error) or CompileFailed(line) from error
     watch.check()
     expected = optimizer.bootstraps and settings.get("max_bootstrapped_demos", 1) != 0
     if expected and not (bootstrapping.passed if optimizer.selects else _has_bootstrapped_demos(program)):
