@@ -6,10 +6,11 @@ An HTML comment before a fenced block says what to do with it:
     <!-- test: run -->             run it; it must exit with 0 (bash, or python)
     <!-- test: serve -->           run it in the background until the page ends, once it says that it is ready
     <!-- test: config FILE -->     save it as FILE after Slipway has read it as its configuration
+    <!-- test: quote FILE -->      each of its lines stands in that file of the checkout
     <!-- test: skip, REASON -->    it cannot run here
 
-The folder links to the checkout's `server` and `.venv`. Servers take free ports, which replace the documented one in what
-follows; the provider simulator takes the place of local model servers.
+The folder links to the checkout's `server` and `.venv`. Servers take free ports, which replace the documented one in
+what follows; the provider simulator takes the place of local model servers.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Page:
             "PATH": f"{Path(sys.executable).parent}:{inherited['PATH']}",
             "SLIPWAY_GRPC_PORT": "0",
             "SLIPWAY_METRICS_PORT": "0",
+            "SLIPWAY_DRAIN_SECONDS": "0.2",
             "NO_COLOR": "1",
         }
         self._replaced: dict[str, str] = {}
@@ -85,6 +87,11 @@ class Page:
         if verb == "config":
             (self.folder / argument).write_text(text, encoding="utf-8")
             load_settings(environ={"SLIPWAY_CONFIG_FILE": str(self.folder / argument)})
+        elif verb == "quote":
+            lines = (ROOT / argument).read_text(encoding="utf-8").splitlines()
+            assert [line for line in block.text.splitlines() if line not in lines] == [], (
+                f"{block} is not in {argument}"
+            )
         elif verb == "run":
             self._run(block, text)
         elif verb == "serve":

@@ -7,8 +7,10 @@ import json
 from typing import Any
 
 import pytest
+from doc_pages import blocks
 
 from slipway_server.demo import FOLDER
+from slipway_server.demo.show import LOCAL_MODELS
 
 SPLITS = ("train", "dev", "regression")
 
@@ -48,3 +50,9 @@ def test_no_question_occurs_twice() -> None:
     questions = [pair["question"].casefold() for split in SPLITS for pair in read(split)]
     assert len(questions) >= 90
     assert len(set(questions)) == len(questions)
+
+
+def test_the_demo_prints_the_configuration_of_the_readme() -> None:
+    [readme] = [block for block in blocks("README.md") if block.mark == "config local.env"]
+    printed = [line for line in LOCAL_MODELS.splitlines() if line.startswith("SLIPWAY_") and "make" not in line]
+    assert sorted(printed) == sorted(readme.text.splitlines())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slipway_client import RagAnswer, Receipt
+from slipway_server.config import FILE_KEY
 
 LOCAL_MODELS = """\
 ollama pull qwen3-embedding:0.6b
@@ -91,11 +93,12 @@ def closing(console: Console, seconds: float, folder: Path, program: str, collec
     """How long it took, and what to type next."""
     console.print()
     console.print(Rule(f"[bold]Done in {seconds:.0f} s[/]", align="left", style="blue"))
+    configured = f"export {FILE_KEY}={os.environ[FILE_KEY]}\n" if FILE_KEY in os.environ else ""
     console.print(f"Everything is in {folder}. Serve it yourself, and ask in a second terminal:\n")
     _typed(
         console,
         f"source .venv/bin/activate\n"
-        f"export SLIPWAY_DATA_DIR={folder}/data\n"
+        f"{configured}export SLIPWAY_DATA_DIR={folder}/data\n"
         f"slipway serve --program {program} --artifact {folder}/artifacts --collection {collection}\n"
         'slipway ask "Who designed the Gut Bridge?"',
     )

@@ -83,7 +83,7 @@ class Stage:
             line = process.stdout.readline()
             if not line:
                 process.wait()
-                raise StepFailed(log_path.read_text(encoding="utf-8").strip() or "`slipway serve` ended early")
+                raise StepFailed(f"`slipway serve` failed: {_last_line(log_path)}")
             server = RunningServer(orjson.loads(line))
             try:
                 yield server
@@ -93,6 +93,10 @@ class Stage:
 
 def _command(words: tuple[str, ...]) -> list[str]:
     return [str(Path(sysconfig.get_path("scripts")) / "slipway"), *words]
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(encoding="utf-8").splitlines() or [f"{log} is empty"])[-1].removeprefix("slipway: ")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> tuple[int, float]:

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What README.md and docs/ tell a reader to type works."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+
+import pytest
+import typer
+from doc_pages import MODEL_SERVERS, ROOT, Block, Page, blocks, documents
+
+from slipway_server.cli.app import COMMANDS
+
+RUNNABLE = {"bash", "python", "ini"}
+VERBS = {"run", "serve", "config", "quote", "skip,"}
+
+SAID = {
+    "README.md": (
+        r"Questions are answered by openai/unsloth/gemma-3-4b-it-GGUF:Q4_K_M",
+        r"79 passages of 79 documents, qwen3-embedding:0.6b, 1024 dimensions",
+        r"(?m)^ +answer +14 January 1897",
+        r"model openai/unsloth/gemma-3-4b-it-GGUF:Q4_K_M\b",
+    ),
+    "docs/providers.md": (
+        r"79 passages of 79 documents, qwen3-embedding:0.6b, 1024 dimensions",
+        r"current: artifacts-local/rag-",
+    ),
+    "docs/quickstart.md": (r"difference \+0\.\d", r"Ruth Haldane", r"(?m)^1794$", r"(?m)^guide-\S+$"),
+}
+"""What the blocks of a page must have printed."""
+
+
+def marked(document: str) -> list[Block]:
+    return [block for block in blocks(document) if block.mark]
+
+
+@pytest.mark.parametrize("document", [name for name in documents() if marked(name)])
+def test_the_blocks_of_a_page_run_from_top_to_bottom(document: str, page: Page) -> None:
+    found = marked(document)
+    if any(server in block.text for block in found for server in MODEL_SERVERS if block.mark.startswith("config")):
+        page.use_simulator()
+    for block in found:
+        page.do(block)
+    for pattern in SAID.get(document, ()):
+        assert re.search(pattern, page.output), f"{pattern} is not in\n{page.output}"
+
+
+@pytest.mark.parametrize("document", [name for name in documents() if marked(name)])
+def test_every_block_of_a_tested_page_is_marked(document: str) -> None:
+    unmarked = [str(block) for block in blocks(document) if block.language in RUNNABLE and not block.mark]
+    assert unmarked == []
+    assert {block.mark.split(" ")[0] for block in marked(document)} <= VERBS
+
+
+@pytest.mark.parametrize("document", documents())
+def test_documented_commands_and_options_exist(document: str) -> None:
+    for block in blocks(document):
+        if block.language in ("bash", "console"):
+            for words in slipway_calls(block.text):
+                assert unknown_words(words) == [], f"{block}: slipway {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("document", documents())
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+def slipway_calls(text: str) -> list[list[str]]:
+    """The words after `slipway` on each line that calls it."""
+    lines = text.replace("\\\n", " ").splitlines()
+    calls = [match[1] for line in lines if (match := re.match(r"(?:\$ )?(?:\w+=\S+ )*slipway (.+)", line))]
+    return [shlex.split(call, comments=True) for call in calls]
+
+
+def unknown_words(words: list[str]) -> list[str]:
+    """The command, subcommand or options among the words that `slipway` does not have."""
+    name, *rest = words
+    if name not in COMMANDS:
+        return [] if name.startswith("--") else [name]
+    command = typer.main.get_command(importlib.import_module(COMMANDS[name][0]).command)
+    while subcommands := getattr(command, "commands", None):
+        if not rest or rest[0] not in subcommands:
+            return rest[:1]
+        command, rest = subcommands[rest[0]], rest[1:]
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return [word for word in rest if word.startswith("--") and word.split("=")[0] not in options | {"--help"}]
