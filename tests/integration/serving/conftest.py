@@ -4,17 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TypeAlias
 
 import grpc
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from fake_service import FakeService
 
 from slipway_server.runtime.types import Service

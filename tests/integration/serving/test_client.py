@@ -187,7 +187,7 @@ async def test_cancelling_the_task_cancels_the_program(client: AsyncSlipwayClien
         async with asyncio.timeout(0.3):
             await client.ask("why?")
     async with asyncio.timeout(10):
-        while not service.cancelled:  # noqa: ASYNC110 (the server is only observed)
+        while not service.cancelled:
             await asyncio.sleep(0.005)
 
 

@@ -136,7 +136,7 @@ async def test_a_spent_deadline_ends_the_request(serve, service: FakeService) ->
 
 async def eventually(condition) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 (metrics and logs have no event to wait for)
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import aiohttp
+import fake_service
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from slipway_client import AsyncSlipwayClient, SlipwayClientError
 
-SCRIPT = Path(__file__).parent / "fake_service.py"
+SCRIPT = Path(fake_service.__file__)
 
 
 @dataclass

@@ -39,7 +39,10 @@ async def run(
         log.info("stopping", extra={"drain_seconds": config.drain_seconds, "grace_seconds": config.grace_seconds})
     finally:
         # Callers only ever saw NOT_SERVING where the dry run did not pass: nobody has to be waited for.
-        await server.stop(drain=server.readiness.state is State.READY)
+        served = server.readiness.state is State.READY
+        await server.stop(drain=served)
+        if served:
+            log.info("stopped")
 
 
 async def _proved(service: Service, config: ServingConfig, server: Server, stop: asyncio.Event) -> bool:
