@@ -167,7 +167,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stored=st.dictionaries(st.sampled_from(["retrieve", "generate_answer", ANSWER, "metadata"]), json_values))
 def test_no_json_makes_it_crash(stored: dict[str, Any], tmp_path: Path) -> None:
     with suppress(OperatorError):

@@ -214,7 +214,13 @@ def test_settings_that_differ_from_the_compiled_ones_are_warnings(artifact: Path
         return {f.code for f in load(artifact, programs.TutorialRAG, served=served).findings if "setting" in f.code}
 
     assert codes(same) == codes(Served()) == set()
-    assert codes(other) == {f"setting-{w}" for w in ("k", "collection-version", "embedder", "model", "temperature")}
+    assert codes(other) == {f"setting-{w}" for w in ("collection-version", "embedder", "model", "temperature")}
+
+
+def test_the_served_k_counts_where_the_program_has_none_of_its_own(tmp_path: Path) -> None:
+    path = save(programs.AsyncOnly(), draft("programs:AsyncOnly"), tmp_path)
+    assert "setting-k" in {finding.code for finding in load(path, programs.AsyncOnly, served=Served(k=5)).findings}
+    assert "setting-k" not in {finding.code for finding in load(path, programs.AsyncOnly, served=Served(k=3)).findings}
 
 
 def test_versions_that_differ_are_warnings(tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def adopt(
         ),
         parent=hashlib.sha256(content).hexdigest(),
     )
-    return save_state(state, fresh, manifest, folder), tuple(findings)
+    adopted, _ = save_state(state, fresh, manifest, folder)
+    return adopted, tuple(findings)
 
 
 def _converted(stored: State, program: dspy.Module, findings: list[Finding]) -> State:

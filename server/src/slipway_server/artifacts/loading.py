@@ -74,15 +74,15 @@ def save(program: dspy.Module, manifest: Manifest, folder: Path) -> Path:
     Raises:
         ArtifactInvalid: The program's state cannot be stored.
     """
-    return save_state(states.dump(program), program, manifest, folder)
+    return save_state(states.dump(program), program, manifest, folder)[0]
 
 
-def save_state(state: states.State, program: dspy.Module, manifest: Manifest, folder: Path) -> Path:
-    """As `save`, with a state that did not come from `program` itself."""
+def save_state(state: states.State, program: dspy.Module, manifest: Manifest, folder: Path) -> tuple[Path, Manifest]:
+    """As `save`, with a state that did not come from `program` itself; also returns the manifest as written."""
     shape = shape_of(program)
     stated = manifest.model_copy(update={"predictors": shape, "fingerprint": fingerprint_of(shape), "digest": ""})
     stated = stated.model_copy(update={"digest": digest_of(state, stated.values())})
     subject = Subject(folder / file_name(stated), program, pretty(state), pretty(stated.values()))
     examine(subject).raise_if_refused()
     write_pair(subject.path, subject.state_bytes, subject.manifest_bytes)
-    return subject.path
+    return subject.path, stated

@@ -97,8 +97,8 @@ def compile_program(session: Session, plan: Plan, on_progress: Progress = _ignor
     served = session.new_program()
     states.apply(optimized.state, served)
     compiled = _evaluated(session, served, plan, "compiled", on_progress)
-    manifest = _manifest(session, plan, served, uncompiled, compiled)
-    path = save_state(optimized.state, served, manifest, plan.out)
+    drafted = _manifest(session, plan, served, uncompiled, compiled)
+    path, manifest = save_state(optimized.state, served, drafted, plan.out)
     comparison = compare(uncompiled, compiled)
     return Outcome(path, manifest, uncompiled, compiled, comparison, optimized.runs, optimized.failed_runs)
 

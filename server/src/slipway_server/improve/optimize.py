@@ -10,6 +10,8 @@ task's log folder. The outcome depends on DSPy, the LM and the seed only.
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ from slipway_server.lm.errors import translate
 LOG_NAME = "optimizer.log"
 SELECTION_SHARE = 0.5
 SELECTION_MOST = 300
+_JOIN_SECONDS = 10.0
 _NEVER = 10**9
 """DSPy gives up after 10 failed runs whatever their reason; the watch judges instead."""
 
@@ -92,6 +95,7 @@ def optimize(
     bootstrapping = Bootstrapping(metric, threshold if isinstance(threshold, int | float) else THRESHOLD)
     watched = replace(task, metric=bootstrapping)
     callbacks = [*(dspy.settings.callbacks or []), watch]
+    others = set(threading.enumerate())
     with (
         _quiet(task.log_dir / LOG_NAME),
         dspy.context(callbacks=callbacks, max_errors=_NEVER, num_threads=task.threads, trace=[]),
@@ -99,6 +103,7 @@ def optimize(
         try:
             program = optimizer.run(watched, settings)
         except Stopped:
+            _join(set(threading.enumerate()) - others)
             watch.check()
             raise
         except Exception as error:
@@ -115,6 +120,14 @@ def optimize(
 def _has_bootstrapped_demos(program: dspy.Module) -> bool:
     """Asked of what bootstraps only: a search may rightly prefer a candidate without any demo."""
     return any(states.AUGMENTED in demo for predictor in program.predictors() for demo in predictor.demos)
+
+
+def _join(left_behind: set[threading.Thread]) -> None:
+    """Wait for DSPy's runs under way, as it does not: they would print once output is no longer redirected."""
+    deadline = time.monotonic() + _JOIN_SECONDS
+    for thread in left_behind:
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _line(error: Exception) -> str:
