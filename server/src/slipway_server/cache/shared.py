@@ -75,7 +75,7 @@ class SharedCache:
         if self.volume:
             await self.volume.flush()
             await self.flight.aclose()
-            await self.volume.aclose()
+            self.volume.close()
 
     @cached_property
     def flight(self) -> Flight:

@@ -117,9 +117,8 @@ class Volume:
             if late:
                 log.warning("cache_writes_late", extra={"entries": len(late)})
 
-    async def aclose(self) -> None:
-        """Flush, and end the threads."""
-        await self.flush()
+    def close(self) -> None:
+        """End the threads."""
         self._readers.close()
         self._writers.close()
 
