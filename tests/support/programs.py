@@ -109,3 +109,18 @@ class Hanging(dspy.Module):
 
     async def aforward(self, question: str):
         await asyncio.get_running_loop().create_future()
+
+
+class Versioned(dspy.Module):
+    """Answers with the version that its artifact's instructions name; "fails when asked" does so, but for a dry run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = dspy.Predict("question: str -> answer: str")
+
+    async def aforward(self, question: str):
+        await self.answer.acall(question=question)
+        version = self.answer.signature.instructions.removeprefix("version ")
+        if version == "fails when asked" and "version" in question:
+            raise ValueError("as asked")
+        return dspy.Prediction(answer=version)

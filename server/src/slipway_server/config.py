@@ -44,6 +44,27 @@ class Settings(BaseSettings):
     artifact: Path | None = Field(None, description="Artifact file, or a store folder whose current artifact is meant.")
     artifact_digest: str | None = Field(None, description="Digest that the artifact must have.")
     allow_uncompiled: bool = Field(False, description="Serve the program as it is where no artifact is named.")
+    candidate_artifact: Path | None = Field(None, description="Artifact of the variant candidate.")
+    candidate_artifact_digest: str | None = Field(None, description="Digest that the candidate must have.")
+    candidate_weight_bps: int = Field(0, ge=0, le=10_000, description="The candidate's share of keys, in basis points.")
+    candidate_error_margin: float = Field(
+        0.05, gt=0, lt=1, description="A candidate that fails more often than stable by this share is taken out."
+    )
+    candidate_latency_ratio: float = Field(
+        2.0, gt=1, description="A candidate that is slower than stable by this factor is taken out."
+    )
+    shadow_artifact: Path | None = Field(None, description="Artifact of the variant shadow, which never answers.")
+    shadow_artifact_digest: str | None = Field(None, description="Digest that the shadow must have.")
+    shadow_weight_bps: int = Field(
+        0, ge=0, le=10_000, description="Share of requests the shadow runs, in basis points."
+    )
+    routing_dir: Path | None = Field(None, description="Folder with routing.json, watched; it overrides the weights.")
+    routing_salt: str = Field("slipway", description="Other salts put other keys with the candidate.")
+    hot_reload: bool = Field(False, description="Swap a variant when its artifact or store's current one changes.")
+    watch_seconds: float = Field(5.0, gt=0, description="Time between looks at watched folders.")
+    prewarm_file: Path | None = Field(None, description="Questions (jsonl) run before an artifact says ready.")
+    prewarm_limit: int = Field(100, ge=1, description="The first so many questions of that file.")
+    prewarm_seconds: float = Field(60.0, gt=0, description="Readiness does not wait longer for them.")
     callbacks: str | None = Field(None, description="DSPy callbacks to add, module:Class, comma-separated.")
     sync_workers: int = Field(32, ge=1, description="Threads for programs that have only forward().")
 
@@ -110,6 +131,25 @@ class Settings(BaseSettings):
     cache_answers: bool = Field(
         False, description="Remember whole answers, by artifact, inputs and collection version."
     )
+
+    # recorded traffic and the loop
+    traffic_dir: Path | None = Field(None, description="Folder for recorded answers and feedback; unset records none.")
+    traffic_sample: float = Field(0.05, ge=0, le=1, description="Share of requests to record, by hash of their id.")
+    traffic_fields: str | None = Field(
+        None, description="Fields to store, comma-separated, also context; * is all, unset none: figures only."
+    )
+    traffic_redact: str = Field("patterns", description="Redaction: patterns and module:function, comma-separated.")
+    traffic_retention_days: float = Field(30.0, gt=0, description="Recorded answers older than this are deleted.")
+    loop_dir: Path | None = Field(None, description="Folder of the loop's results; unset means traffic_dir/loop.")
+    loop_preset: Literal["daily", "weekly"] = Field("daily", description="How often live answers are re-evaluated.")
+    judge_metric: str = Field(
+        "groundedness", description="Scores live answers: groundedness, semantic-f1 or module:function."
+    )
+    judge_model: str | None = Field(None, description="LM that judges, as provider/model; unset means lm_model.")
+    judge_base_url: str | None = Field(None, description="The judge's endpoint; unset means lm_base_url.")
+    judge_api_key: SecretStr | None = Field(None, description="The judge's key; unset means lm_api_key.")
+    judge_api_key_file: Path | None = Field(None, description="File with that key, read again when it changes.")
+    judge_temperature: float = Field(0.0, ge=0, le=2, description="The judge's sampling temperature.")
 
     # serving
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")

@@ -19,16 +19,19 @@ import dspy
 from slipway_server import request
 from slipway_server.cache.memo import AnswerMemo
 from slipway_server.config import Settings
-from slipway_server.errors import PinUnknown
+from slipway_server.errors import FailureError, MethodUnsupported
 from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.request import Citation, RequestContext
 from slipway_server.runtime.failures import as_slipway_error
 from slipway_server.runtime.fields import jsonable
 from slipway_server.runtime.imports import import_program
+from slipway_server.runtime.keeper import SlotKeeper
+from slipway_server.runtime.prewarm import load_questions, prewarm
 from slipway_server.runtime.receipts import receipt
+from slipway_server.runtime.shadow import Shadow
 from slipway_server.runtime.stack import Stack, open_stack
-from slipway_server.runtime.types import Answer, ArtifactInfo, Serving
-from slipway_server.runtime.variants import STABLE, Variant, build_variant, known_artifacts
+from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Recorder, Serving, TakeFeedback
+from slipway_server.runtime.variants import Variant, build_variant, known_artifacts, sources
 from slipway_server.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -37,26 +40,94 @@ log = logging.getLogger(__name__)
 class ProgramService:
     """A Service (runtime/types.py) over one program and its variants."""
 
-    def __init__(self, stack: Stack, variant: Variant, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        program_class: type[Any],
+        recorder: Recorder | None = None,
+        feedback: TakeFeedback | None = None,
+    ) -> None:
         self._stack = stack
-        self._stable = variant
-        self._pool = pool
-        self._dspy = stack.dspy_settings(memoise_prompts=True)
+        self._recorder = recorder
+        self._feedback = feedback
         self._settings = stack.settings
+        self._pool = ThreadPoolExecutor(self._settings.sync_workers, "slipway-program")
+        self._dspy = stack.dspy_settings(memoise_prompts=True)
         self._memo = AnswerMemo(stack.cache)
-        metrics.VARIANT_INFO.labels(
-            self._settings.program, variant.name, variant.artifact.name, variant.artifact.digest
-        ).set(1)
+        self._shadow = Shadow(self._run)
+        self._keeper = SlotKeeper(
+            self._settings,
+            build=lambda source: build_variant(source, program_class, self._settings, self._pool),
+            prove=self._prove,
+        )
+        self._following: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Build the variants and begin to watch. Raises SlipwayError."""
+        await self._keeper.open()
+        if self._settings.routing_dir or self._settings.hot_reload:
+            self._following = asyncio.create_task(self._follow(), name="slipway-follow")
 
     async def predict(
         self, inputs: Mapping[str, Any], context: RequestContext, *, routing_key: str = "", pin: str = ""
     ) -> Answer:
         """Run the program once. Raises SlipwayError; a cancelled call cancels the program."""
-        started = time.monotonic()
-        variant = self._variant(pin)
+        slots = self._keeper.slots
+        variant = slots.choose(routing_key or context.request_id, pin)
         checked = variant.inputs.checked(inputs)
+        started = time.monotonic()
+        try:
+            answer = await self._answer(variant, checked, context)
+        except FailureError:
+            self._keeper.observe(variant, failed=True, latency_seconds=time.monotonic() - started)
+            raise
+        self._keeper.observe(variant, failed=False, latency_seconds=answer.receipt.elapsed_seconds)
+        if self._recorder is not None:
+            self._recorder(checked, answer.outputs, answer.receipt, routing_key)
+        if slots.shadow is not None and slots.routing.samples_shadow(context.request_id):
+            self._shadow.start(slots.shadow, checked, context.request_id)
+        return answer
+
+    async def submit_feedback(self, feedback: Feedback) -> bool:
+        """Store feedback. Raises MethodUnsupported where nothing is recorded, FeedbackUnavailable, RequestInvalid."""
+        if self._feedback is None:
+            raise MethodUnsupported("this deployment does not store feedback; SLIPWAY_TRAFFIC_DIR is not set")
+        return await self._feedback(feedback)
+
+    def serving(self) -> Serving:
+        """What is served now."""
+        slots = self._keeper.slots
+        return Serving(
+            program=self._settings.program,
+            fingerprint=slots.stable.fingerprint,
+            variants=slots.infos(),
+            collection_version=self._stack.retriever.collection_version,
+            input_fields=slots.stable.inputs.names,
+            output_fields=slots.stable.outputs,
+        )
+
+    async def artifacts(self) -> Sequence[ArtifactInfo]:
+        """The artifacts beside the served one, newest first."""
+        return await asyncio.to_thread(known_artifacts, self._settings)
+
+    async def dry_run(self) -> None:
+        """Ask every variant once, past the cache, then warm it; raises a SlipwayError where one cannot answer."""
+        for variant in self._keeper.slots.variants.values():
+            await self._prove(variant)
+
+    async def aclose(self) -> None:
+        """Release everything."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self._shadow.aclose()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await self._stack.aclose()
+
+    async def _answer(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> Answer:
+        started = time.monotonic()
         with request.opened(context):
-            outputs = await self._remembered(variant, checked, context)
+            outputs = await self._remembered(variant, inputs, context)
         elapsed = time.monotonic() - started
         metrics.MODULE_DURATION.labels(variant.name).observe(elapsed)
         return Answer(
@@ -70,37 +141,6 @@ class ProgramService:
                 elapsed_seconds=elapsed,
             ),
         )
-
-    def serving(self) -> Serving:
-        """What is served now."""
-        return Serving(
-            program=self._settings.program,
-            fingerprint=self._stable.fingerprint,
-            variants=[self._stable.info()],
-            collection_version=self._stack.retriever.collection_version,
-            input_fields=self._stable.inputs.names,
-            output_fields=self._stable.outputs,
-        )
-
-    async def artifacts(self) -> Sequence[ArtifactInfo]:
-        """The artifacts beside the served one, newest first."""
-        return await asyncio.to_thread(known_artifacts, self._settings)
-
-    async def dry_run(self) -> None:
-        """Ask every variant once, past the cache. Raises SlipwayError where the deployment cannot answer."""
-        for variant in (self._stable,):
-            inputs = variant.inputs.probe()
-            if inputs is None:
-                log.warning("no dry run: the program's inputs have no obvious values", extra={"variant": variant.name})
-                continue
-            deadline = time.monotonic() + self._settings.dry_run_seconds
-            context = RequestContext(request_id=f"dry-run-{variant.name}", deadline=deadline, use_cache=False)
-            await self.predict(inputs, context, pin=variant.name)
-
-    async def aclose(self) -> None:
-        """Release everything."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        await self._stack.aclose()
 
     async def _remembered(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> dict[str, Any]:
         """The answer memo's outputs and citations, or a run of the program, which is then remembered."""
@@ -124,17 +164,48 @@ class ProgramService:
             except Exception as error:
                 raise as_slipway_error(error, context) from error
 
-    def _variant(self, pin: str) -> Variant:
-        known = (self._stable.name, self._stable.artifact.digest)
-        if pin and pin not in known:
-            raise PinUnknown(
-                f"pin '{pin[:80]}' is neither a variant nor the digest of one that is served", pin=pin[:80]
+    async def _prove(self, variant: Variant) -> None:
+        """A dry run past the cache, then the pre-warming."""
+        settings = self._settings
+        inputs = variant.inputs.probe()
+        if inputs is None:
+            log.warning("no dry run: the program's inputs have no obvious values", extra={"variant": variant.name})
+        else:
+            deadline = time.monotonic() + settings.dry_run_seconds
+            await self._answer(variant, inputs, RequestContext(f"dry-run-{variant.name}", deadline, use_cache=False))
+        if settings.prewarm_file is not None:
+            names = variant.inputs.names
+            questions = await asyncio.to_thread(
+                lambda path: load_questions(path, names, limit=settings.prewarm_limit), settings.prewarm_file
             )
-        return self._stable
+
+            async def run(inputs: dict[str, Any], context: RequestContext) -> None:
+                await self._answer(variant, variant.inputs.checked(inputs), context)
+
+            await prewarm(run, questions, budget_seconds=settings.prewarm_seconds)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.watch_seconds)
+            try:
+                await self._keeper.follow()
+            except Exception:
+                log.exception("following failed")
 
 
-async def open_service(settings: Settings, owner: OwnerLoop) -> ProgramService:
-    """Import the program, verify and load its artifact, open what it needs. Raises SlipwayError."""
-    pool = ThreadPoolExecutor(settings.sync_workers, "slipway-program")
-    variant = await asyncio.to_thread(lambda: build_variant(STABLE, import_program(settings.program), settings, pool))
-    return ProgramService(await open_stack(settings, owner), variant, pool)
+async def open_service(
+    settings: Settings, owner: OwnerLoop, *, recorder: Recorder | None = None, feedback: TakeFeedback | None = None
+) -> ProgramService:
+    """Import the program, verify and load its artifacts, open what it needs. Raises SlipwayError.
+
+    `recorder` hears of every answer but those of dry runs; `feedback` stores what end users say.
+    """
+    program_class = await asyncio.to_thread(import_program, settings.program)
+    sources(settings)
+    service = ProgramService(await open_stack(settings, owner), program_class, recorder, feedback)
+    try:
+        await service.open()
+    except BaseException:
+        await service.aclose()
+        raise
+    return service

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -40,6 +40,33 @@ class Answer:
 
     outputs: Mapping[str, Any]
     receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What an end user thought of an answer. Fields as in feedback.proto. `rating`: good, bad or empty."""
+
+    feedback_id: str
+    request_id: str
+    rating: str = ""
+    comment: str = ""
+    correct_outputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    artifact_digest: str = ""
+    routing_key: str = ""
+
+
+class Recorder(Protocol):
+    """Told of every answer; must neither block nor raise."""
+
+    def __call__(
+        self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], receipt: Receipt, routing_key: str = ""
+    ) -> None: ...
+
+
+TakeFeedback = Callable[[Feedback], Awaitable[bool]]
+"""Stores feedback; returns whether it was stored before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +120,10 @@ class Service(Protocol):
 
     async def artifacts(self) -> Sequence[ArtifactInfo]:
         """The artifacts of the store that this process was given, newest first."""
+        ...
+
+    async def submit_feedback(self, feedback: Feedback) -> bool:
+        """Store what an end user thought; returns whether it was stored before. Raises MethodUnsupported."""
         ...
 
     async def dry_run(self) -> None:

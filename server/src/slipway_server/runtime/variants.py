@@ -16,8 +16,16 @@ from slipway_server.runtime.fields import InputFields, output_names
 from slipway_server.runtime.invoke import Invoke, invoker
 from slipway_server.runtime.types import ArtifactInfo, VariantInfo
 
-STABLE = "stable"
-WHOLE_TRAFFIC_BPS = 10_000
+STABLE, CANDIDATE, SHADOW = "stable", "candidate", "shadow"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a variant's artifact comes from. `path` None is the program as it is, uncompiled."""
+
+    name: str
+    path: Path | None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,37 +41,40 @@ class Variant:
     invoke: Invoke
     since: datetime
 
-    def info(self) -> VariantInfo:
+    def info(self, weight_bps: int, refused_update: str) -> VariantInfo:
         """The facts for ArtifactService."""
-        return VariantInfo(self.name, self.artifact, WHOLE_TRAFFIC_BPS, self.since)
+        return VariantInfo(self.name, self.artifact, weight_bps, self.since, refused_update)
 
 
-def artifact_path(settings: Settings) -> Path | None:
-    """The file to serve: SLIPWAY_ARTIFACT, or its current one where it is a store; None for an uncompiled program.
+def sources(settings: Settings) -> list[Source]:
+    """The variants that the settings name, stable first.
 
-    Raises ArtifactRequired where nothing is named and SLIPWAY_ALLOW_UNCOMPILED is off, ArtifactMissing for a wrong one.
+    Raises ArtifactRequired where stable has none and SLIPWAY_ALLOW_UNCOMPILED is off.
     """
-    if settings.artifact is not None:
-        return resolve(settings.artifact)
-    if settings.allow_uncompiled:
-        return None
-    raise ArtifactRequired(
-        "no artifact is named: set SLIPWAY_ARTIFACT (or --artifact) to a compiled file, "
-        "or SLIPWAY_ALLOW_UNCOMPILED=1 to serve the program as it is"
-    )
+    if settings.artifact is None and not settings.allow_uncompiled:
+        raise ArtifactRequired(
+            "no artifact is named: set SLIPWAY_ARTIFACT (or --artifact) to a compiled file, "
+            "or SLIPWAY_ALLOW_UNCOMPILED=1 to serve the program as it is"
+        )
+    named = [Source(STABLE, settings.artifact, settings.artifact_digest)]
+    if settings.candidate_artifact is not None:
+        named.append(Source(CANDIDATE, settings.candidate_artifact, settings.candidate_artifact_digest))
+    if settings.shadow_artifact is not None:
+        named.append(Source(SHADOW, settings.shadow_artifact, settings.shadow_artifact_digest))
+    return named
 
 
-def build_variant(name: str, program_class: type[Any], settings: Settings, pool: ThreadPoolExecutor) -> Variant:
-    """Verify and load the artifact into a fresh instance. Raises Artifact… errors."""
-    path = artifact_path(settings)
-    if path is None:
+def build_variant(source: Source, program_class: type[Any], settings: Settings, pool: ThreadPoolExecutor) -> Variant:
+    """Verify and load the artifact into a fresh instance. Raises Artifact… errors, ProgramInvalid."""
+    if source.path is None:
         program, info = new_program(program_class), ArtifactInfo()
     else:
         served = Served.from_settings(settings)
-        loaded = load(path, lambda: new_program(program_class), digest=settings.artifact_digest, served=served)
+        path = resolve(source.path)
+        loaded = load(path, lambda: new_program(program_class), digest=source.digest, served=served)
         program, info = loaded.program, artifact_info(loaded.name, loaded.manifest)
     return Variant(
-        name=name,
+        name=source.name,
         program=program,
         artifact=info,
         fingerprint=fingerprint(program),

@@ -41,6 +41,10 @@ ERRORS = _counter("slipway_errors_total", "RPCs that failed, by reason of docs/e
 # ---- runtime
 
 VARIANT_INFO = _gauge("slipway_variant_info", "1 for what is served now.", "program", "variant", "artifact", "digest")
+ROUTING_WEIGHT = _gauge("slipway_routing_weight_bps", "Share of the traffic in basis points.", "variant")
+SWAPS = _counter("slipway_swaps_total", "Updates of variants and routing: swapped or refused.", "variant", "outcome")
+CANDIDATE_REMOVED = _counter("slipway_candidate_removed_total", "Candidates that failed more than stable.")
+SHADOW_RUNS = _counter("slipway_shadow_runs_total", "Requests run by the shadow too, by outcome.", "outcome")
 MODULE_DURATION = _seconds("slipway_module_duration_seconds", "Time per run of the program.", "variant")
 PARSE_RETRIES = _counter("slipway_parse_retries_total", "Runs repeated because an answer could not be parsed.")
 
@@ -110,3 +114,12 @@ CACHE_JOINS = _counter(
     "outcome",
 )
 CACHE_LEASES = _counter("slipway_cache_leases_total", "Lease files, by event.", "event")
+
+# ---- traffic
+
+TRAFFIC_RECORDS = _counter(
+    "slipway_traffic_records_total",
+    "Sampled answers: written, or lost with the reason (queue full, volume, redaction); failed counts failed writes.",
+    "outcome",
+)
+FEEDBACK = _counter("slipway_feedback_total", "Feedback by rating; stored, or duplicate.", "rating", "outcome")
