@@ -27,7 +27,7 @@ SAID = {
         r"79 passages of 79 documents, qwen3-embedding:0.6b, 1024 dimensions",
         r"current: artifacts-local/rag-",
     ),
-    "docs/quickstart.md": (r"difference \+0\.\d", r"Ruth Haldane", r"(?m)^1794$", r"(?m)^guide-\S+$"),
+    "docs/quickstart.md": (r"difference \+0\.\d", r"(?m)^Linnea Strand$", r"(?m)^1794$", r"(?m)^guide-\S+$"),
 }
 """What the blocks of a page must have printed."""
 

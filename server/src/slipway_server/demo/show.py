@@ -100,7 +100,7 @@ def closing(console: Console, seconds: float, folder: Path, program: str, collec
         f"source .venv/bin/activate\n"
         f"{configured}export SLIPWAY_DATA_DIR={folder}/data\n"
         f"slipway serve --program {program} --artifact {folder}/artifacts --collection {collection}\n"
-        'slipway ask "Who designed the Gut Bridge?"',
+        'slipway ask "Who discovered Comet Strand?"',
     )
     if offline:
         console.print("\nThe same with a language model on your own machine, through Ollama and llama.cpp:\n")
