@@ -120,11 +120,12 @@ class Gate:
 
     def predicted_wait(self, cls: TrafficClass, need: Need) -> float:
         """Seconds that a new attempt of the class would wait here, by the present pace and queue."""
-        classes = list(TrafficClass)
-        ahead = [cls] if self.pacer.lanes else classes[: classes.index(cls) + 1]
         total, count = NOTHING, 0
-        for other in ahead:
-            total, count = total.plus(self._queued[other]), count + len(self._queues[other])
+        for other, queue in self._queues.items():
+            if queue and (other is cls or not self.pacer.lanes):
+                total, count = total.plus(self._queued[other]), count + len(queue)
+            if other is cls:
+                break
         paced = max(0.0, self.pacer.ready_at(cls, need) - self._now())
         if count:
             paced += self.pacer.drain_seconds(cls, total)
@@ -149,7 +150,8 @@ class Gate:
     def _serve_all(self) -> float:
         wake = math.inf
         for cls, queue in self._queues.items():
-            wake = min(wake, self._serve(cls, queue))
+            if queue:
+                wake = min(wake, self._serve(cls, queue))
             if queue and not self.pacer.lanes:
                 break
         return wake

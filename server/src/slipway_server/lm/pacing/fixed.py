@@ -9,6 +9,7 @@ for the head of its queue only, so that cannot happen here.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -41,13 +42,13 @@ class FixedPacer:
         self._rate = limits_per_minute.get("requests", float("inf")) / 60.0
 
     def ready_at(self, cls: TrafficClass, need: Need) -> float:
-        """Now, or when every bucket has room for certain."""
+        """At once, or when every bucket has room for certain."""
         wait = 0.0
         for index, limiter, carry in self._limits:
             amount = min(carry.due(need[index]), limiter.max_rate)
             if not limiter.has_capacity(amount):
                 wait = max(wait, amount * limiter.time_period / limiter.max_rate)
-        return self._now() + wait
+        return self._now() + wait if wait else -math.inf
 
     def book(self, cls: TrafficClass, need: Need) -> None:
         """Take the room."""

@@ -58,16 +58,18 @@ def _reset(text: str | None, wall_seconds: float) -> float | None:
     """Seconds from "1s", "6m0s", "12ms", "7.66" or a time of day."""
     if not text:
         return None
+    if text[-1] in "smhd":
+        matched = _DURATION.fullmatch(text)
+        return _duration(matched.groups()) if matched else None
     plain = _number(text)
     if plain is not None:
         # Some gateways give the time as Unix seconds.
         return plain if plain < 1e9 else max(0.0, plain - wall_seconds)
-    matched = _DURATION.fullmatch(text.strip())
-    if matched and any(matched.groups()):
-        return sum(
-            float(part) * unit for part, unit in zip(matched.groups(), _UNIT_SECONDS, strict=True) if part is not None
-        )
     try:
         return max(0.0, datetime.fromisoformat(text).timestamp() - wall_seconds)
     except ValueError:
         return None
+
+
+def _duration(parts: tuple[str | None, ...]) -> float:
+    return sum(float(part) * unit for part, unit in zip(parts, _UNIT_SECONDS, strict=True) if part)

@@ -54,8 +54,10 @@ class PricedConfig:
 
 @dataclass(slots=True)
 class _Lane:
-    """One class in one dimension."""
+    """One class in one dimension, which is number `index` of DIMENSIONS."""
 
+    index: int
+    bucket: Bucket
     carry: Carry
     integral: float = 0.0
     integral_at: float = 0.0
@@ -108,7 +110,9 @@ class PricedPacer:
         bucket = Bucket(limit_per_minute, self._config.burst_seconds, self._clock.time())
         self._buckets[name] = bucket
         for state in self._classes.values():
-            state.lanes[name] = _Lane(Carry(bucket.rate), integral_at=self._clock.time())
+            state.lanes[name] = _Lane(
+                DIMENSIONS.index(name), bucket, Carry(bucket.rate), integral_at=self._clock.time()
+            )
 
     def ready_at(self, cls: TrafficClass, need: Need) -> float:
         """When the class's pause is over and its next slot has come in every dimension."""
@@ -120,12 +124,11 @@ class PricedPacer:
         """Take the slot; the next one is `need` divided by the present rate away."""
         now = self._clock.time()
         state = self._classes[cls]
-        for name, lane in state.lanes.items():
-            amount = need[DIMENSIONS.index(name)]
-            bucket = self._buckets[name]
-            bucket.sent(now, amount)
+        for lane in state.lanes.values():
+            amount = need[lane.index]
+            lane.bucket.sent(now, amount)
             due = lane.carry.take(amount)
-            lane.next_slot = max(now, lane.next_slot) + due / self._rate(state, name, now)
+            lane.next_slot = max(now, lane.next_slot) + due / self._rate(state, lane, now)
             lane.last_sent, lane.last_amount = now, due
 
     def succeeded(self, cls: TrafficClass, need: Need, sent_at: float, levels: Levels, used: Need | None) -> None:
@@ -140,12 +143,11 @@ class PricedPacer:
                 self._add(name, level.limit_per_minute)
             if name in self._buckets:
                 self._buckets[name].seen(level, sent_at)
-        for name, lane in state.lanes.items():
-            index = DIMENSIONS.index(name)
+        for lane in state.lanes.values():
             if used is not None:
-                lane.carry.settle(used[index] - need[index])
+                lane.carry.settle(used[lane.index] - need[lane.index])
             if lane.next_slot > now:
-                lane.next_slot = max(now, lane.last_sent + lane.last_amount / self._rate(state, name, now))
+                lane.next_slot = max(now, lane.last_sent + lane.last_amount / self._rate(state, lane, now))
 
     def throttled(
         self, cls: TrafficClass, need: Need, sent_at: float, levels: Levels, retry_after: float | None
@@ -164,7 +166,7 @@ class PricedPacer:
             state.trim = max(0.3, state.trim * 0.9)
             state.cut_at = now
         slowest = max(
-            (0.5 * lane.last_amount / self._rate(state, name, now) for name, lane in state.lanes.items()), default=0.0
+            (0.5 * lane.last_amount / self._rate(state, lane, now) for lane in state.lanes.values()), default=0.0
         )
         pause = max(retry_after or 0.0, slowest) + self._rng.uniform(0.0, self._config.jitter_seconds)
         state.hold_until = max(state.hold_until, now + pause)
@@ -173,7 +175,7 @@ class PricedPacer:
         """At the class's present rates, the worst dimension counts."""
         now = self._clock.time()
         state = self._classes[cls]
-        return max((total[DIMENSIONS.index(name)] / self._rate(state, name, now) for name in state.lanes), default=0.0)
+        return max((total[lane.index] / self._rate(state, lane, now) for lane in state.lanes.values()), default=0.0)
 
     def backlog(self, cls: TrafficClass, waiting: int) -> None:
         """A pod without a backlog does not ask for more than its share."""
@@ -187,18 +189,18 @@ class PricedPacer:
         """Rates by class, fill of each bucket, age of the newest header."""
         now = self._clock.time()
         rates = {
-            cls: self._rate(state, "requests", now)
+            cls: self._rate(state, state.lanes["requests"], now)
             for cls, state in self._classes.items()
-            if "requests" in self._buckets
+            if "requests" in state.lanes
         }
         known = {name: bucket for name, bucket in self._buckets.items() if bucket.level is not None}
         ratios = {name: min(1.0, (bucket.level or 0.0) / bucket.size) for name, bucket in known.items()}
         ages = [now - bucket.level_at for bucket in known.values()]
         return PacerFacts(rates, ratios, min(ages, default=None))
 
-    def _rate(self, state: _Class, name: str, now: float) -> float:
+    def _rate(self, state: _Class, lane: _Lane, now: float) -> float:
         """Units a second for the class: even share * trim * exp(price + integral of the price)."""
-        config, bucket, lane = self._config, self._buckets[name], state.lanes[name]
+        config, bucket = self._config, lane.bucket
         flow = bucket.rate * max(self._staleness, 0.25)
         set_point = self._set_point(state, bucket, flow)
         error = 0.0 if bucket.level is None else bucket.estimate(now) - set_point

@@ -29,7 +29,12 @@ class Need(NamedTuple):
 
     def plus(self, other: Need, sign: int = 1) -> Need:
         """The sum; the difference with sign=-1."""
-        return Need(*(mine + sign * theirs for mine, theirs in zip(self, other, strict=True)))
+        return Need(
+            self.requests + sign * other.requests,
+            self.tokens + sign * other.tokens,
+            self.input_tokens + sign * other.input_tokens,
+            self.output_tokens + sign * other.output_tokens,
+        )
 
 
 NOTHING = Need(0.0)
