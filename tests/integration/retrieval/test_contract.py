@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from slipway_server.errors import (
     CorpusInvalid,
     EmbedderUnavailable,
 )
-from slipway_server.retrieval import open_retriever
+from slipway_server.retrieval import embedded, open_retriever
 from slipway_server.retrieval.corpus import Document
 from slipway_server.retrieval.encoding import Encoded
 from slipway_server.retrieval.ingest import run
@@ -209,6 +210,22 @@ async def test_a_name_that_is_no_name(backend: Any, name: str) -> None:
     with pytest.raises(ConfigInvalid):
         await backend.ingest(documents(THINGS[:1]))
     backend.collection = "unused"
+
+
+async def test_searches_in_threads_give_what_inline_ones_give(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings({"data_dir": tmp_path_factory.mktemp("data"), "collection": "docs"}, environ={})
+    await run(settings, documents())
+    asked = [f"{thing} of {trade}" for thing, trade in itertools.product(THINGS, TRADES)]
+    monkeypatch.setattr(embedded, "INLINE_SECONDS", float("inf"))
+    inline = await open_retriever(settings)
+    monkeypatch.setattr(embedded, "INLINE_SECONDS", 0.0)
+    threaded = await open_retriever(settings)
+    expected = [(await inline.search([question], 3))[0][0] for question in asked]
+    found = await asyncio.gather(*(threaded.search([question], 3) for question in asked))
+    assert [passages[0][0] for passages in found] == expected
+    await asyncio.gather(inline.aclose(), threaded.aclose())
 
 
 async def test_edge_and_the_in_memory_client_rank_alike(tmp_path_factory: pytest.TempPathFactory) -> None:

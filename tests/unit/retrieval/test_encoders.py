@@ -15,7 +15,7 @@ from slipway_server.errors import ConfigInvalid
 from slipway_server.retrieval.bm25 import AVERAGE_TERMS, LENGTH_NORM, SATURATION, Bm25Encoder
 from slipway_server.retrieval.embedders import BEST_OFFLINE, open_encoder
 from slipway_server.retrieval.hashing import HashingEmbedder
-from slipway_server.retrieval.terms import bigrams, words
+from slipway_server.retrieval.terms import MAX_CHARS, bigrams, words
 from slipway_server.retrieval.types import Passage
 
 TEXT = "The lighthouse keepers of Ardnish were rowing to the café."
@@ -26,6 +26,10 @@ def test_words_are_folded_stemmed_and_without_stop_words() -> None:
     assert words("café") == words("cafe")
     assert words("the of ?!") == []
     assert len(words("keeper's lighthouse")) == 2
+
+
+def test_an_endless_text_is_cut() -> None:
+    assert words("lighthouse " * 100_000)[:-1] == words("lighthouse") * (MAX_CHARS // len("lighthouse "))
 
 
 def test_pairs_keep_their_order() -> None:

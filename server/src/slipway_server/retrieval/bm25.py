@@ -21,7 +21,7 @@ SATURATION = 1.6
 """k1: how soon further occurrences of a term stop counting."""
 LENGTH_NORM = 0.75
 """b: how much long passages are held back."""
-AVERAGE_TERMS = 150.0
+AVERAGE_TERMS = 125.0
 """Length of the average passage, pairs included. A constant, so that a passage's vector depends on it alone."""
 TITLE_WEIGHT = 4
 PAIR_WEIGHT = 1.5

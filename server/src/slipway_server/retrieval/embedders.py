@@ -13,7 +13,7 @@ from slipway_server.retrieval.hashing import HashingEmbedder
 OFFLINE = "offline/"
 BEST_OFFLINE = "offline/bm25"
 """What `offline/default` means: the best recall@5 of the built-in ones (table in docs/retrieval.md)."""
-FUSION = Fusion()
+FUSION = Fusion(k=2, sparse_weight=8.0)
 
 
 def open_encoder(settings: Settings, store: EntryStore | None = None) -> Encoder:

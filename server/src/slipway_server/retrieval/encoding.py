@@ -48,9 +48,9 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009): score = Σ weight / (k + rank).
+    """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009) as Qdrant weighs it.
 
-    `depth`: how many passages of each ranking are fused.
+    score = Σ 1 / (k - 1 + rank / weight), ranks from 1. `depth`: how many passages of each ranking are fused.
     """
 
     k: int = 60

@@ -14,14 +14,17 @@ from functools import lru_cache
 
 import qdrant_edge
 
+MAX_CHARS = 4096
+"""What comes after is ignored: a question of 256 KB would hold the event loop for a fifth of a second."""
+
 _WORD = re.compile(r"\w+")
 _ANALYSER = qdrant_edge.Bm25(qdrant_edge.Bm25Config(language="english", ascii_folding=True))
 _MASK64 = (1 << 64) - 1
 
 
 def words(text: str) -> list[int]:
-    """Term numbers of the words of `text`, in order, stop words left out."""
-    return [number for word in _WORD.findall(text) for number in _numbers(word)]
+    """Term numbers of the words in the first 4,096 characters of `text`, in order, stop words left out."""
+    return [number for word in _WORD.findall(text[:MAX_CHARS]) for number in _numbers(word)]
 
 
 def bigrams(terms: Sequence[int]) -> Iterator[int]:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recall and cost of the built-in embedders, searched as a pod searches them.
+
+    python bench/retrieval.py --data FOLDER        # corpus.jsonl, train.jsonl, dev.jsonl with gold_titles
+    python bench/retrieval.py --data FOLDER --tune # the grid behind the parameters, chosen on train
+
+recall@k: the share of a question's gold titles among the titles of its first k passages, averaged over questions.
+CPU: this process's, all threads, per query, over repeated single searches of one process (embedding included).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from slipway_server.config import load_settings
+from slipway_server.retrieval import bm25, embedders, open_retriever
+from slipway_server.retrieval.corpus import Document, read
+from slipway_server.retrieval.encoding import Fusion
+from slipway_server.retrieval.ingest import run
+from slipway_server.retrieval.types import Retriever
+
+MODELS = ("offline/hashing", "offline/bm25", "offline/fused")
+DEPTHS = (3, 5, 10)
+REPEATS = 20
+Questions = list[tuple[str, set[str]]]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/hotpotqa"), help="folder of the three files")
+    parser.add_argument("--tune", action="store_true", help="search for parameters, on train")
+    options = parser.parse_args()
+    if not (options.data / "corpus.jsonl").is_file():
+        print(f"skipped: no corpus.jsonl in {options.data}; name its folder with --data")
+        return
+    asyncio.run((_tune if options.tune else _compare)(options.data))
+
+
+async def _compare(data: Path) -> None:
+    questions = {name: _questions(data / f"{name}.jsonl") for name in ("train", "dev")}
+    table = Table(
+        "embedder",
+        "train R@5",
+        "dev R@5",
+        "both R@3",
+        "both R@5",
+        "both R@10",
+        "CPU ms",
+        "wall ms",
+        "open ms",
+        "archive KB",
+        box=None,
+    )
+    for model in MODELS:
+        with tempfile.TemporaryDirectory() as folder:
+            retriever, open_ms, kilobytes = await _opened(Path(folder), model, list(read(data / "corpus.jsonl")))
+            recall = {name: await _recall(retriever, asked) for name, asked in questions.items()}
+            both = await _recall(retriever, questions["train"] + questions["dev"])
+            cpu_ms, wall_ms = await _cost(retriever, questions["dev"])
+            await retriever.aclose()
+        table.add_row(
+            model,
+            *(f"{recall[name][5]:.3f}" for name in ("train", "dev")),
+            *(f"{both[depth]:.3f}" for depth in DEPTHS),
+            f"{cpu_ms:.3f}", f"{wall_ms:.3f}", f"{open_ms:.0f}", f"{kilobytes:,.0f}",
+        )  # fmt: skip
+    Console(width=140).print(table)
+
+
+async def _tune(data: Path) -> None:
+    """Every point of the grid by recall@5 on train (then @3); dev is shown, not looked at."""
+    train, dev = (_questions(data / f"{name}.jsonl") for name in ("train", "dev"))
+    documents = list(read(data / "corpus.jsonl"))
+    grid = itertools.product((1, 2, 4, 6), (0.9, 1.2, 1.6, 2.0), (0.5, 0.75, 0.9), (0.0, 0.5, 1.0, 1.5))
+    found = []
+    for title, saturation, length, pair in grid:
+        with _set(bm25, TITLE_WEIGHT=title, SATURATION=saturation, LENGTH_NORM=length, PAIR_WEIGHT=pair):
+            found.append((*await _scores("offline/bm25", documents, train, dev), (title, saturation, length, pair)))
+    _best("title weight, k1, b, pair weight", found)
+    found = []
+    for k, weight in itertools.product((2, 10, 30, 60), (1.0, 2.0, 4.0, 8.0)):
+        with _set(embedders, FUSION=Fusion(k=k, sparse_weight=weight)):
+            found.append((*await _scores("offline/fused", documents, train, dev), (k, weight)))
+    _best("fused: k, weight of BM25", found)
+
+
+def _best(title: str, found: list[tuple[float, float, float, tuple[float, ...]]]) -> None:
+    print(f"{title}: train R@5, train R@3, dev R@5")
+    for train5, train3, dev5, point in sorted(found, reverse=True)[:12]:
+        print(f"  {point}: {train5:.3f} {train3:.3f} {dev5:.3f}")
+
+
+async def _scores(
+    model: str, documents: list[Document], train: Questions, dev: Questions
+) -> tuple[float, float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        retriever, _, _ = await _opened(Path(folder), model, documents)
+        on_train, on_dev = await _recall(retriever, train), await _recall(retriever, dev)
+        await retriever.aclose()
+    return on_train[5], on_train[3], on_dev[5]
+
+
+async def _opened(folder: Path, model: str, documents: list[Document]) -> tuple[Retriever, float, float]:
+    values = {"data_dir": folder, "scratch_dir": folder / "scratch", "embedding_model": model}
+    settings = load_settings(values, environ={})
+    await run(settings, documents)
+    [archive] = (folder / "collections" / settings.collection).glob("*.tar.gz")
+    started = time.perf_counter()
+    retriever = await open_retriever(settings)
+    return retriever, (time.perf_counter() - started) * 1000, archive.stat().st_size / 1024
+
+
+async def _recall(retriever: Retriever, asked: Questions) -> dict[int, float]:
+    found = await retriever.search([question for question, _ in asked], max(DEPTHS))
+    return {
+        depth: statistics.fmean(
+            len(gold & {passage.title for passage in passages[:depth]}) / len(gold)
+            for passages, (_, gold) in zip(found, asked, strict=True)
+        )
+        for depth in DEPTHS
+    }
+
+
+async def _cost(retriever: Retriever, asked: Questions) -> tuple[float, float]:
+    """CPU and wall milliseconds per search: the best of the repeats, for the machine is shared."""
+    cpu_ms, wall_ms = [], []
+    for _ in range(REPEATS):
+        cpu, wall = time.process_time(), time.perf_counter()
+        for question, _ in asked:
+            await retriever.search([question], 3)
+        cpu_ms.append((time.process_time() - cpu) * 1000 / len(asked))
+        wall_ms.append((time.perf_counter() - wall) * 1000 / len(asked))
+    return min(cpu_ms), min(wall_ms)
+
+
+def _questions(file: Path) -> Questions:
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    return [(record["question"], set(record["gold_titles"])) for record in records]
+
+
+@contextmanager
+def _set(module: object, **values: object) -> Iterator[None]:
+    """The module's constants with other values."""
+    before = {name: getattr(module, name) for name in values}
+    for name, value in values.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+if __name__ == "__main__":
+    main()
