@@ -12,11 +12,14 @@ import typer
 from slipway_server.config import load_settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from slipway_server.artifacts import Entry, Manifest, Report
 
 command = typer.Typer(add_completion=False, no_args_is_help=True)
 
 _STORE = typer.Option(Path("artifacts"), "--store", help="Folder of the artifacts.")
+_WIDTH = 160
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
@@ -37,7 +40,6 @@ def list_(store: Path = _STORE, as_json: bool = _JSON) -> None:
     if as_json:
         _print_json([_values(entry) for entry in entries])
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -50,13 +52,16 @@ def list_(store: Path = _STORE, as_json: bool = _JSON) -> None:
             "*" if entry.current else "",
             manifest.digest[:8],
             f"{manifest.created:%Y-%m-%d %H:%M}",
-            manifest.program,
+            manifest.program.rpartition(":")[2],
             manifest.optimizer.name,
             manifest.metric,
             f"{scored.score:.3f} ({scored.interval[0]:.3f} to {scored.interval[1]:.3f})" if scored else "not measured",
             str(scored.n) if scored else "",
         )
-    Console().print(table if entries else f"no artifacts in {store}")
+    if entries:
+        _console().print(table)
+    else:
+        typer.echo(f"no artifacts in {store}")
 
 
 @command.command()
@@ -76,7 +81,6 @@ def show(
     if as_json:
         _print_json({**_values(entry), "state": state})
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -86,9 +90,8 @@ def show(
     for name, predictor in state.items():
         for label, text in _contents(predictor):
             table.add_row(Text(f"{name} {label}", "bold"), Text(text))
-    console = Console()
-    console.print(entry.name + (" (current)" if entry.current else ""), style="bold", highlight=False)
-    console.print(table)
+    typer.echo(entry.name + (" (current)" if entry.current else ""))
+    _console().print(table)
 
 
 @command.command()
@@ -168,6 +171,14 @@ def adopt(
     typer.echo(f"written: {path}")
 
 
+def _console() -> Console:
+    """Tables are cut to a terminal's width, but not where the output goes to a file or a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, _WIDTH))
+
+
 def _print_json(value: Any) -> None:
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
@@ -201,7 +212,6 @@ def _report_values(report: Report) -> dict[str, Any]:
 
 
 def _print_report(report: Report) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -210,9 +220,8 @@ def _print_report(report: Report) -> None:
     for finding in report.findings:
         severity = Text(finding.severity, colours[finding.severity])
         table.add_row(severity, finding.code, Text(finding.message), Text(finding.remedy))
-    console = Console()
-    console.print(table)
-    console.print(f"{report.path.name}: {'refused' if report.refused else 'verified'}", highlight=False)
+    _console().print(table)
+    typer.echo(f"{report.path.name}: {'refused' if report.refused else 'verified'}")
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`slipway artifact …` as a shipper types it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import programs
+import pytest
+from artifact_drafts import CREATED, compiled, draft
+
+from slipway_server.artifacts import Store, manifest_path, save
+from slipway_server.artifacts.state import dump
+from slipway_server.cli import main
+
+TUTORIAL = "programs:TutorialRAG"
+Slipway = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def slipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Slipway:
+    """`slipway("artifact", "list")` → exit code, standard output, standard error; in the store's parent folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["slipway", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    for minute in range(2):
+        manifest = draft().model_copy(update={"created": CREATED + timedelta(minutes=minute)})
+        save(compiled(programs.TutorialRAG()), manifest, tmp_path / "artifacts")
+    return Store(tmp_path / "artifacts")
+
+
+def test_list_promote_and_roll_back(slipway: Slipway, store: Store) -> None:
+    newer, older = store.list()
+    code, out, _ = slipway("artifact", "list")
+    assert code == 0
+    assert out.index(newer.manifest.digest[:8]) < out.index(older.manifest.digest[:8])
+    assert "*" not in out
+    assert slipway("artifact", "promote", older.manifest.digest[:8])[1] == f"current: artifacts/{older.path.name}\n"
+    assert slipway("artifact", "promote", newer.name)[0] == 0
+    code, out, _ = slipway("artifact", "list", "--json")
+    listed = orjson.loads(out)
+    assert [(item["name"], item["current"]) for item in listed] == [(newer.name, True), (older.name, False)]
+    assert listed[0]["manifest"]["digest"] == newer.manifest.digest
+    assert slipway("artifact", "rollback")[1] == f"current: artifacts/{older.path.name}\n"
+    code, _, err = slipway("artifact", "rollback")
+    assert (code, err) == (2, "slipway: store artifacts has no previous artifact to go back to\n")
+
+
+def test_show(slipway: Slipway, store: Store) -> None:
+    code, _, err = slipway("artifact", "show")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has no current artifact" in err
+    entry = store.promote(store.list()[0].name)
+    code, out, _ = slipway("artifact", "show")
+    assert code == 0
+    assert out.startswith(f"{entry.name} (current)\n")
+    for part in ("Answer from the context.", "1 bootstrapped, 1 labelled", "k 3, docs-1a2b3c4d", entry.manifest.digest):
+        assert part in out
+    assert orjson.loads(slipway("artifact", "show", entry.name, "--json")[1])["state"]["retrieve"] == {"k": 3}
+
+
+def test_brackets_in_instructions_are_shown_as_they_are(slipway: Slipway, tmp_path: Path) -> None:
+    program = programs.Plain()
+    program.generate.predict.signature = program.generate.predict.signature.with_instructions("Say [/red] [bold]x.")
+    path = save(program, draft("programs:Plain"), tmp_path / "artifacts")
+    assert "Say [/red] [bold]x." in slipway("artifact", "show", path.name)[1]
+
+
+def test_verify_says_everything_and_exits_with_1_where_it_refuses(slipway: Slipway, store: Store) -> None:
+    path = store.list()[0].path
+    code, out, _ = slipway("artifact", "verify", str(path), "--program", TUTORIAL)
+    assert code == 0
+    assert "1 of 2 demos lack context, reasoning" in out
+    assert out.endswith(f"{path.name}: verified\n")
+    code, out, _ = slipway("artifact", "verify", str(path), "--program", "programs:TwoHop", "--json")
+    assert code == 1
+    report = orjson.loads(out)
+    assert report["refused"]
+    errors = {finding["check"] for finding in report["findings"] if finding["severity"] == "error"}
+    assert errors == {"predictors", "fingerprint"}
+    assert slipway("artifact", "verify", str(path), "--program", TUTORIAL, "--digest", "0" * 64)[0] == 1
+    manifest_path(path).unlink()
+    code, out, _ = slipway("artifact", "verify", str(path), "--program", TUTORIAL)
+    assert code == 1
+    assert "slipway artifact adopt" in out
+    assert slipway("artifact", "verify", str(path), "--program", "nosuch:Program")[0] == 2
+
+
+def test_adopt_then_verify(slipway: Slipway, tmp_path: Path) -> None:
+    stored: dict[str, Any] = dump(compiled(programs.TutorialRAG()))
+    stored["generate_answer"] = stored.pop("generate_answer.predict")
+    (tmp_path / "rag.json").write_bytes(orjson.dumps(stored))
+    code, out, _ = slipway("artifact", "adopt", "rag.json", "--program", TUTORIAL, "--store", "artifacts")
+    assert code == 0
+    assert "'generate_answer' is 'generate_answer.predict' in this version of DSPy" in out
+    written = out.splitlines()[-1].removeprefix("written: ")
+    assert slipway("artifact", "verify", written, "--program", TUTORIAL)[0] == 0
+    code, _, err = slipway("artifact", "adopt", "rag.json", "--program", "programs:TwoHop")
+    assert code == 2
+    assert err.startswith("slipway: ")
+    assert err.count("\n") == 1
