@@ -118,3 +118,9 @@ def test_a_changed_quota_starts_full_and_an_unchanged_one_stays() -> None:
     assert not state.quota("k", "m", state.behaviour("m")).admit().admitted
     state.configure("m", {"rpm": 120})
     assert state.quota("k", "m", state.behaviour("m")).admit().admitted
+
+
+def test_a_quota_may_start_partly_used() -> None:
+    state = State(SimulatorConfig(behaviour=Behaviour(rpm=60, tpm=600, initial_fill=0.5)), clock=lambda: 0.0)
+    levels = state.quota("k", "m", state.behaviour("m")).levels()
+    assert (levels["requests"].remaining, levels["tokens"].remaining) == (30, 300)

@@ -57,6 +57,7 @@ class Behaviour:
 
     Args:
         rpm, tpm: Requests and tokens per minute of each (key, model); None is no limit.
+        initial_fill: Share of the quota that is left when a key first comes, 1.0 for all of it.
         quota, burst_seconds, window_seconds, rejects_charged: See `quota.QuotaConfig`.
         output_charged: How output counts against tpm: as "produced"; "reserved" (max_tokens, kept); or "refunded"
             (max_tokens, given back down to what was produced).
@@ -83,6 +84,7 @@ class Behaviour:
     burst_seconds: Positive = 60.0
     window_seconds: Positive = 60.0
     rejects_charged: bool = False
+    initial_fill: Annotated[float, Field(ge=0, le=1)] = 1.0
     output_charged: OutputCharge = "produced"
     headers: HeaderStyle = "openai"
     stale_headers_seconds: Duration = 0.0

@@ -209,6 +209,11 @@ class KeyQuota:
         if "tokens" in self._quotas and amount:
             self._quotas["tokens"].charge(amount)
 
+    def drain(self, share: float) -> None:
+        """Use up a share (0 to 1) of what is left."""
+        for quota in self._quotas.values():
+            quota.charge(quota.level().remaining * share)
+
     def levels(self) -> dict[Dimension, Level]:
         """Every limited dimension's level now."""
         return {name: quota.level() for name, quota in self._quotas.items()}

@@ -84,7 +84,7 @@ class State:
         return known
 
     def quota(self, key: str, model: str, behaviour: Behaviour) -> KeyQuota:
-        """The quota of a key on a model; one whose limits changed starts full."""
+        """The quota of a key on a model; one whose limits changed starts as a new one does."""
         return self._account(key, model, behaviour).quota
 
     def levels(
@@ -125,4 +125,5 @@ class State:
         account = self._accounts.get((key, model))
         if account is None or account.quota.config != behaviour.quota_config:
             account = self._accounts[key, model] = _Account(KeyQuota(behaviour.quota_config, self._clock))
+            account.quota.drain(1 - behaviour.initial_fill)
         return account
