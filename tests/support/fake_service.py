@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from slipway_server.errors import SlipwayError
+from slipway_server.errors import MethodUnsupported, SlipwayError
 from slipway_server.request import Citation, RequestContext
-from slipway_server.runtime.types import Answer, ArtifactInfo, Receipt, Serving, VariantInfo
+from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Receipt, Serving, VariantInfo
 from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.lifecycle import run, stop_on_signals
 from slipway_server.telemetry import logs
@@ -35,6 +35,8 @@ class FakeService:
     sleep_seconds: float = 0.0
     known: list[ArtifactInfo] = field(default_factory=lambda: [ARTIFACT])
     seen: list[tuple[Mapping[str, Any], RequestContext, str, str]] = field(default_factory=list)
+    feedback: list[Feedback] | None = None
+    """What was submitted; None offers no feedback."""
     cancelled: int = 0
     closed: bool = False
 
@@ -82,6 +84,14 @@ class FakeService:
 
     async def artifacts(self) -> Sequence[ArtifactInfo]:
         return self.known
+
+    async def submit_feedback(self, feedback: Feedback) -> bool:
+        if self.feedback is None:
+            raise MethodUnsupported("no feedback here")
+        known = any(item.feedback_id == feedback.feedback_id for item in self.feedback)
+        if not known:
+            self.feedback.append(feedback)
+        return known
 
     async def dry_run(self) -> None:
         failure = self.dry_runs.pop(0) if self.dry_runs else None

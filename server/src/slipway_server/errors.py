@@ -23,7 +23,8 @@ contains exception text, secrets or another user's data::
     ├── OverloadError             waiting helps; says how long
     │   ├── QueueWaitTooLong, ProviderRateLimited, EmbedderRateLimited, ServerBusy
     ├── UnavailableError          something that we need is away
-    │   ├── ProviderUnavailable, ProviderCircuitOpen, RetrievalUnavailable, EmbedderUnavailable
+    │   ├── ProviderUnavailable, ProviderCircuitOpen, RetrievalUnavailable, EmbedderUnavailable,
+    │   │   FeedbackUnavailable
     │   └── ServerDraining, NotReady
     └── FailureError              the request was fine, the answer was not
         ├── DeadlineTooShort, AnswerUnparseable, ProgramFailed, InternalError, DataCorrupt
@@ -296,6 +297,12 @@ class RetrievalUnavailable(UnavailableError):
 class EmbedderUnavailable(UnavailableError):
     reason = "EMBEDDER_UNAVAILABLE"
     meaning = "The embedding endpoint does not answer."
+
+
+class FeedbackUnavailable(UnavailableError):
+    retryable = True
+    reason = "FEEDBACK_UNAVAILABLE"
+    meaning = "The volume for feedback is full or hangs. The same feedback_id may be sent again."
 
 
 class EmbedderRateLimited(OverloadError):

@@ -32,11 +32,15 @@ class TrafficClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A passage that the program was given. `score`: the retriever's, higher is better."""
+    """A passage that the program was given. `score`: the retriever's, higher is better.
+
+    `text` is as the program saw it, for recording; empty where it is not known, and no part of a receipt.
+    """
 
     passage_id: str
     title: str
     score: float
+    text: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(slots=True)

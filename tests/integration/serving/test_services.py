@@ -23,6 +23,7 @@ from slipway.v1 import (
     prediction_pb2_grpc,
     receipt_pb2,
 )
+from slipway_server.runtime.types import Feedback
 
 
 def struct(**fields: object) -> Struct:
@@ -116,10 +117,41 @@ async def test_ask_is_not_offered_for_other_programs(serve, service: FakeService
         assert await reason_of(call) == ("UNIMPLEMENTED", "METHOD_UNSUPPORTED")
 
 
-async def test_feedback_is_not_offered_yet(channel: grpc.aio.Channel) -> None:
+async def test_feedback_is_unimplemented_where_nothing_is_recorded(channel: grpc.aio.Channel) -> None:
     stub = feedback_pb2_grpc.FeedbackServiceStub(channel)
     call = stub.SubmitFeedback(feedback_pb2.SubmitFeedbackRequest(feedback_id="f"))
     assert await reason_of(call) == ("UNIMPLEMENTED", "METHOD_UNSUPPORTED")
+
+
+async def test_feedback_arrives_whole_and_once(channel: grpc.aio.Channel, service: FakeService) -> None:
+    service.feedback = []
+    stub = feedback_pb2_grpc.FeedbackServiceStub(channel)
+    request = feedback_pb2.SubmitFeedbackRequest(
+        request_id="r1",
+        feedback_id="f1",
+        rating=feedback_pb2.RATING_BAD,
+        comment="wrong year",
+        artifact_digest="a" * 64,
+        routing_key="user-1",
+    )
+    request.inputs.update({"question": "when?"})
+    request.outputs.update({"answer": "1901"})
+    request.correct_outputs.update({"answer": "1899", "years": [1899.0]})
+    assert not (await stub.SubmitFeedback(request)).duplicate
+    assert (await stub.SubmitFeedback(request)).duplicate
+    assert service.feedback == [
+        Feedback(
+            feedback_id="f1",
+            request_id="r1",
+            rating="bad",
+            comment="wrong year",
+            correct_outputs={"answer": "1899", "years": [1899.0]},
+            inputs={"question": "when?"},
+            outputs={"answer": "1901"},
+            artifact_digest="a" * 64,
+            routing_key="user-1",
+        )
+    ]
 
 
 async def test_get_serving(channel: grpc.aio.Channel) -> None:

@@ -68,12 +68,16 @@ async def _serve(settings: Settings, announce: Callable[[Serving, Server], None]
     from slipway_server.runtime.service import open_service
     from slipway_server.serving.config import ServingConfig
     from slipway_server.serving.lifecycle import run, stop_on_signals
+    from slipway_server.traffic.hooks import recording
 
     stop = asyncio.Event()
     with stop_on_signals(stop):
-        async with aclosing(await open_service(settings, OwnerLoop.of_running_loop())) as service:
-            config = ServingConfig.from_settings(settings)
-            await run(service, config, stop, lambda server: announce(service.serving(), server))
+        owner = OwnerLoop.of_running_loop()
+        async with recording(settings) as (recorder, feedback):
+            opened = await open_service(settings, owner, recorder=recorder, feedback=feedback)
+            async with aclosing(opened) as service:
+                config = ServingConfig.from_settings(settings)
+                await run(service, config, stop, lambda server: announce(service.serving(), server))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

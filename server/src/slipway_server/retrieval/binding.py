@@ -51,7 +51,8 @@ class RecordingRetriever:
         for passage in (passage for passages in found for passage in passages):
             if passage.id not in cited:
                 cited.add(passage.id)
-                account.citations.append(request.Citation(passage.id, passage.title, passage.score))
+                citation = request.Citation(passage.id, passage.title, passage.score, passage.long_text)
+                account.citations.append(citation)
         return found
 
     async def aclose(self) -> None:

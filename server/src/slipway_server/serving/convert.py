@@ -15,10 +15,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from slipway.v1 import artifact_pb2, receipt_pb2
+from slipway.v1 import artifact_pb2, feedback_pb2, receipt_pb2
 from slipway_server.errors import InputWrongType, ProgramFailed
 from slipway_server.request import Citation
-from slipway_server.runtime.types import ArtifactInfo, Receipt, Serving, VariantInfo
+from slipway_server.runtime.types import ArtifactInfo, Feedback, Receipt, Serving, VariantInfo
 
 MAX_EXACT_INTEGER = 2**53
 """Beyond it a double does not hold every integer: such outputs travel as decimal strings, as int64 in ProtoJSON."""
@@ -31,6 +31,9 @@ _TIERS = {
     "memo": receipt_pb2.CACHE_TIER_MEMO,
     "bypass": receipt_pb2.CACHE_TIER_BYPASS,
 }
+
+
+_RATINGS = {feedback_pb2.RATING_GOOD: "good", feedback_pb2.RATING_BAD: "bad"}
 
 
 def inputs_from_struct(struct: Struct) -> dict[str, Any]:
@@ -116,6 +119,21 @@ def receipt(facts: Receipt) -> receipt_pb2.Receipt:
         collection_version=facts.collection_version,
         citations=citations(facts.citations),
         elapsed=duration(facts.elapsed_seconds),
+    )
+
+
+def feedback(request: feedback_pb2.SubmitFeedbackRequest) -> Feedback:
+    """Raises InputWrongType for numbers that are not finite."""
+    return Feedback(
+        feedback_id=request.feedback_id,
+        request_id=request.request_id,
+        rating=_RATINGS.get(request.rating, ""),
+        comment=request.comment,
+        correct_outputs=inputs_from_struct(request.correct_outputs),
+        inputs=inputs_from_struct(request.inputs),
+        outputs=inputs_from_struct(request.outputs),
+        artifact_digest=request.artifact_digest,
+        routing_key=request.routing_key,
     )
 
 

@@ -50,7 +50,7 @@ def register(server: grpc.aio.Server, service: Service, max_input_bytes: int) ->
     """Add every service of the contract to `server`."""
     prediction_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(service, max_input_bytes), server)
     artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(Artifacts(service), server)
-    feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(Feedback(), server)
+    feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(Feedback(service, max_input_bytes), server)
     rag_pb2_grpc.add_RagServiceServicer_to_server(Rag(service, max_input_bytes), server)
 
 
@@ -148,7 +148,13 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
 class Feedback(feedback_pb2_grpc.FeedbackServiceServicer):
     """What end users thought of answers."""
 
+    def __init__(self, service: Service, max_input_bytes: int) -> None:
+        self._service = service
+        self._max_input_bytes = max_input_bytes
+
     async def SubmitFeedback(
         self, request: feedback_pb2.SubmitFeedbackRequest, context: grpc.aio.ServicerContext
     ) -> feedback_pb2.SubmitFeedbackResponse:
-        raise MethodUnsupported("this deployment does not store feedback")
+        _check_size(request.ByteSize(), 2 * self._max_input_bytes)
+        duplicate = await self._service.submit_feedback(convert.feedback(request))
+        return feedback_pb2.SubmitFeedbackResponse(duplicate=duplicate)

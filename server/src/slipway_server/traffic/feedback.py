@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feedback on answers: its own stream, never sampled, stored once per id.
+
+    store = FeedbackStore(folder, redactor)
+    duplicate = await store.submit(feedback)        # runtime.types.Feedback
+
+Each piece is a file named by the hash of its id. The same one through two servers is stored once without a lock,
+because link(2) to an existing name fails. It is on the volume before the caller hears of it; where that cannot be done
+the caller is told to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from slipway_server.errors import FeedbackUnavailable, RequestInvalid
+from slipway_server.runtime.types import Feedback as Given
+from slipway_server.telemetry import metrics
+from slipway_server.traffic.record import pseudonym
+from slipway_server.traffic.redact import Redactor
+
+FEEDBACK = "feedback"
+TIMEOUT_SECONDS = 5.0
+THREADS = 2
+MOST_WAITING = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Feedback as it is stored: `routing` is the pseudonym of the routing key, `time` seconds since the epoch."""
+
+    feedback_id: str
+    request_id: str
+    time: float
+    rating: str = ""
+    comment: str = ""
+    correct_outputs: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    routing: str = ""
+
+    @classmethod
+    def of(cls, given: Given, *, now: float) -> Feedback:
+        """What is to be stored of a caller's feedback."""
+        return cls(
+            feedback_id=given.feedback_id,
+            request_id=given.request_id,
+            time=now,
+            rating=given.rating,
+            comment=given.comment,
+            correct_outputs=dict(given.correct_outputs),
+            inputs=dict(given.inputs),
+            outputs=dict(given.outputs),
+            digest=given.artifact_digest,
+            routing=pseudonym(given.routing_key),
+        )
+
+
+class FeedbackStore:
+    """Stores feedback below `folder`. `wall`: clock in seconds since the epoch, for tests."""
+
+    def __init__(self, folder: Path, redactor: Redactor, *, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._folder = folder / FEEDBACK
+        self._redactor = redactor
+        self._pool = ThreadPoolExecutor(THREADS, "slipway-feedback")
+        self._waiting = 0
+
+    async def submit(self, given: Given) -> bool:
+        """Store it; returns whether it was stored before.
+
+        Raises:
+            RequestInvalid: It has no feedback_id or no request_id.
+            FeedbackUnavailable: The volume is full or hangs; the same call may be repeated.
+        """
+        for name in ("feedback_id", "request_id"):
+            if not getattr(given, name):
+                raise RequestInvalid(f"the field {name} is empty", field=name)
+        if self._waiting >= MOST_WAITING:
+            raise self._unavailable("hangs")
+        self._waiting += 1
+        work = asyncio.get_running_loop().run_in_executor(self._pool, self._store, Feedback.of(given, now=self._wall()))
+        work.add_done_callback(self._done)
+        try:
+            duplicate = await asyncio.wait_for(asyncio.shield(work), TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise self._unavailable("hangs") from None
+        except OSError as error:
+            raise self._unavailable(f"fails ({os.strerror(error.errno or 0).lower()})") from None
+        metrics.FEEDBACK.labels(given.rating or "unrated", "duplicate" if duplicate else "stored").inc()
+        return duplicate
+
+    def close(self) -> None:
+        """Give the threads back; a hanging volume is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _done(self, work: asyncio.Future[bool]) -> None:
+        self._waiting -= 1
+        if not work.cancelled():
+            work.exception()
+
+    def _store(self, feedback: Feedback) -> bool:
+        path = feedback_path(self._folder, feedback.feedback_id)
+        if path.exists():
+            return True
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f".{uuid.uuid4().hex}")
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(orjson.dumps(asdict(self._redacted(feedback))))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                path.hardlink_to(draft)
+            except FileExistsError:
+                return True
+        finally:
+            with suppress(OSError):
+                draft.unlink()
+        return False
+
+    def _redacted(self, feedback: Feedback) -> Feedback:
+        redactor = self._redactor
+        return replace(
+            feedback,
+            comment=redactor.text(feedback.comment),
+            correct_outputs=redactor.fields(feedback.correct_outputs),
+            inputs=redactor.fields(feedback.inputs),
+            outputs=redactor.fields(feedback.outputs),
+        )
+
+    @staticmethod
+    def _unavailable(how: str) -> FeedbackUnavailable:
+        return FeedbackUnavailable(
+            f"the feedback is not stored: its volume {how}; send it again", retry_after_seconds=5
+        )
+
+
+def feedback_path(folder: Path, feedback_id: str) -> Path:
+    """The file of one piece of feedback."""
+    name = hashlib.sha256(feedback_id.encode()).hexdigest()
+    return folder / name[:2] / f"{name[2:]}.json"
+
+
+def read_feedback(folder: Path) -> list[Feedback]:
+    """All feedback below a traffic folder, by time; unreadable files are left out."""
+    known = {item.name for item in fields(Feedback)}
+    found = [
+        Feedback(**{key: value for key, value in values.items() if key in known})
+        for _, values in _files(folder / FEEDBACK)
+    ]
+    return sorted(found, key=lambda item: (item.time, item.feedback_id))
+
+
+def forget_feedback(folder: Path, routing: str) -> int:
+    """Remove the feedback of one pseudonym; returns how much."""
+    mine = [path for path, values in _files(folder / FEEDBACK) if values.get("routing") == routing]
+    for path in mine:
+        path.unlink(missing_ok=True)
+    return len(mine)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(folder.glob("??/*.json")):
+        with suppress(OSError, orjson.JSONDecodeError):
+            values = orjson.loads(path.read_bytes())
+            if isinstance(values, dict) and {"feedback_id", "request_id", "time"} <= values.keys():
+                yield path, values
