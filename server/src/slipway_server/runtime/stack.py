@@ -51,6 +51,7 @@ class Stack:
 
     async def aclose(self) -> None:
         """Close what is open, the cache last: it has writes to flush."""
+        binding.bind(None)
         await self.retriever.aclose()
         await self.lm.aclose()
         await self.cache.aclose()
