@@ -91,12 +91,13 @@ class Bucket:
     def _learn_size(self, level: Level) -> None:
         """The level plus what flows in until the bucket is full again is its size."""
         most = self._believed_size()
-        if level.reset_seconds is not None and level.reset_seconds > 0 and level.remaining < FULL * most:
-            size = level.remaining + self.rate * level.reset_seconds
-            # A window's reset is the time to its end, not to a full bucket: it can only say less than the truth.
-            self.size = min(most, max(size, level.remaining, self.rate, 2.0))
-        elif level.remaining > self.size:
-            self.size = min(most, level.remaining)
+        if level.reset_seconds is None:
+            self.size = min(most, max(self.size, level.remaining))
+            return
+        size = min(most, max(level.remaining + self.rate * level.reset_seconds, self.rate, 2.0))
+        # Resets in whole seconds say too little more often than too much: up at once, down slowly.
+        smaller = size < self.size and self.level is not None
+        self.size = self.size + 0.1 * (size - self.size) if smaller else size
 
     def _learn_demand(self, remaining: float, sent_at: float) -> None:
         if self._previous is None:

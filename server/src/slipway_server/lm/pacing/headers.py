@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 from slipway_server.lm.pacing.types import Level, Levels
 
@@ -32,17 +33,22 @@ _UNIT_SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
 def levels_of(headers: Iterable[tuple[str, str]], wall_seconds: float) -> Levels:
-    """Levels by dimension. `wall_seconds`: the time of day, for resets that are given as such (RFC 3339)."""
+    """Levels by dimension. `wall_seconds`: the time of day, for resets that are given as such."""
     found: dict[str, dict[str, str]] = {}
+    date = ""
     for name, value in headers:
-        known = _NAMES.get(name.lower())
+        lowered = name.lower()
+        known = _NAMES.get(lowered)
         if known is not None:
             found.setdefault(known[0], {})[known[1]] = value
+        elif lowered == "date":
+            date = value
     levels = {}
     for unit, fields in found.items():
         remaining = _number(fields.get("remaining"))
         if remaining is not None:
-            levels[unit] = Level(remaining, _number(fields.get("limit")), _reset(fields.get("reset"), wall_seconds))
+            reset = _reset(fields.get("reset"), date, wall_seconds)
+            levels[unit] = Level(remaining, _number(fields.get("limit")), reset)
     return levels
 
 
@@ -54,8 +60,8 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def _reset(text: str | None, wall_seconds: float) -> float | None:
-    """Seconds from "1s", "6m0s", "12ms", "7.66" or a time of day."""
+def _reset(text: str | None, date: str, wall_seconds: float) -> float | None:
+    """Seconds from "1s", "6m0s", "12ms", "7.66" or a time of day, by the provider's own clock where it is sent."""
     if not text:
         return None
     if text[-1] in "smhd":
@@ -66,7 +72,8 @@ def _reset(text: str | None, wall_seconds: float) -> float | None:
         # Some gateways give the time as Unix seconds.
         return plain if plain < 1e9 else max(0.0, plain - wall_seconds)
     try:
-        return max(0.0, datetime.fromisoformat(text).timestamp() - wall_seconds)
+        now = parsedate_to_datetime(date).timestamp() if date else wall_seconds
+        return max(0.0, datetime.fromisoformat(text).timestamp() - now)
     except ValueError:
         return None
 

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LM as programs use it, over real HTTP: headers, keys, cancelling, streams, threads."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import dspy
+import pytest
+
+from slipway_server import request
+from slipway_server.config import Settings
+from slipway_server.errors import ConfigInvalid, SlipwayError
+from slipway_server.lm.bridge import OwnerLoop
+from slipway_server.lm.errors import translate
+from slipway_server.lm.stack import LMStack, open_stack
+from slipway_server.request import RequestContext, TrafficClass
+from slipway_server.simulate import Behaviour, Provider, SimulatorConfig
+
+Open = Callable[..., Awaitable[LMStack]]
+Ask = Callable[[LMStack], Awaitable[str]]
+Seen = Callable[[int], Awaitable[int]]
+
+
+def lm_request(stack: LMStack) -> dspy.lm15.Request:
+    return dspy.lm15.Request(model=stack.lm.model, messages=(dspy.lm15.Message.user("Hello?"),))
+
+
+@pytest.mark.parametrize("style", ["openai", "anthropic"])
+async def test_headers_of_successes_make_the_pace(provider: Provider, open_lm: Open, ask: Ask, style: str) -> None:
+    provider.configure(rpm=600, tpm=100_000, burst_seconds=6, headers=style)
+    stack = await open_lm(lm_rpm=600)
+    assert stack.governor.pacer.kind == "fixed"
+    await ask(stack)
+    assert stack.governor.pacer.kind == "priced"
+    facts = stack.governor.pacer.facts()
+    # Anthropic's resets are whole seconds: the bucket's size is known to a second of its rate.
+    assert facts.remaining_ratio["requests"] == pytest.approx(59 / 60, abs=0.01 if style == "openai" else 0.15)
+    assert facts.remaining_ratio["tokens"] > 0.9
+    assert facts.staleness_seconds is not None
+    assert facts.staleness_seconds < 5
+
+
+async def test_without_headers_pods_share(provider: Provider, open_lm: Open, ask: Ask) -> None:
+    provider.configure(headers="none")
+    shared = await open_lm(lm_rpm=60_000, lm_replicas=4)
+    alone = await open_lm(lm_rpm=60_000)
+    for _ in range(3):
+        await ask(shared)
+        await ask(alone)
+    assert (shared.governor.pacer.kind, alone.governor.pacer.kind) == ("share", "fixed")
+    assert shared.governor.pacer.facts().requests_per_second[TrafficClass.BATCH] == 250
+
+
+async def test_the_account_and_the_price(provider: Provider, open_lm: Open, ask: Ask) -> None:
+    stack = await open_lm(lm_prices="2:10")
+    context = RequestContext()
+    with request.opened(context):
+        await ask(stack)
+    account = context.account
+    assert (account.lm_calls, account.attempts) == (1, 1)
+    assert account.prompt_tokens > 0
+    assert account.completion_tokens > 0
+    assert account.cost_usd == pytest.approx((2 * account.prompt_tokens + 10 * account.completion_tokens) / 1e6)
+
+
+async def test_the_key_file_is_read_again(tmp_path: Path) -> None:
+    async with Provider(SimulatorConfig(behaviour=Behaviour(answer="text"), keys=("new",))) as provider:
+        key = tmp_path / "key"
+        key.write_text("old\n")
+        settings = Settings(lm_model="openai/m", lm_base_url=provider.base_url, lm_api_key_file=key, cache="off")
+        stack = await open_stack(settings, owner=OwnerLoop.of_running_loop())
+        with pytest.raises(dspy.lm15.AuthError):
+            await stack.governor.complete(lm_request(stack))
+        key.write_text("new\n")
+        os.utime(key, ns=(1, 1))
+        assert (await stack.governor.complete(lm_request(stack))).text
+        key.unlink()
+        with pytest.raises(dspy.lm15.ConfigurationError) as caught:
+            await stack.governor.complete(lm_request(stack))
+        assert isinstance(translate(caught.value), ConfigInvalid)
+        await stack.aclose()
+
+
+async def test_no_key_of_another_service_reaches_a_named_endpoint(
+    provider: Provider, open_lm: Open, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "somebody-elses")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    provider.configure(fault="none")
+    stack = await open_lm(lm_api_key=None)
+    assert await ask(stack) == "Paris"
+    assert "litellm" not in sys.modules
+
+
+async def test_cancelling_ends_the_request_upstream(provider: Provider, open_lm: Open, requests_seen: Seen) -> None:
+    stack = await open_lm()
+    provider.configure(latency_seconds=30)
+    task = asyncio.create_task(stack.governor.complete(lm_request(stack)))
+    while not stack.governor.gate.in_flight:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stack.governor.gate.in_flight == 0
+    assert await requests_seen(1) == 1
+    assert provider.ledger.entries[0].finished_seconds < 10
+
+
+async def test_leaving_a_stream_ends_it_upstream(provider: Provider, open_lm: Open, requests_seen: Seen) -> None:
+    stack = await open_lm()
+    provider.configure(text="word " * 1000, chunk_seconds=0.02)
+    events = stack.governor.stream(lm_request(stack))
+    async for event in events:
+        if event.type == "delta":
+            break
+    await events.aclose()  # type: ignore[attr-defined]
+    assert stack.governor.gate.in_flight == 0
+    assert await requests_seen(1) == 1
+
+
+async def test_a_slow_reader_holds_no_slot(provider: Provider, open_lm: Open) -> None:
+    stack = await open_lm(lm_max_concurrency=1)
+    provider.configure(text="word " * 50)
+    events = stack.governor.stream(lm_request(stack))
+    first = await anext(events)
+    assert first.type == "start"
+    assert (await asyncio.wait_for(stack.governor.complete(lm_request(stack)), 2)).text
+    rest = [event async for event in events]
+    assert rest[-1].type == "end"
+
+
+async def test_a_stream_is_repeated_before_its_first_event(provider: Provider, open_lm: Open) -> None:
+    stack = await open_lm()
+    provider.configure(rpm=60, burst_seconds=1, retry_after="ms", text="one two")
+    for _ in range(2):
+        events = [event async for event in stack.governor.stream(lm_request(stack))]
+        assert events[-1].type == "end"
+    assert provider.ledger.count(status=200) == 2
+
+
+def test_threads_and_loops_share_one_governor(settings_for: Callable[..., Settings]) -> None:
+    with OwnerLoop.in_thread() as owner:
+        settings = settings_for(lm_model="offline/extractive", lm_base_url=None)
+        stack = owner.run(open_stack(settings, owner=owner))
+        program = dspy.Predict("question -> answer")
+        contexts = [RequestContext(), RequestContext()]
+        with dspy.context(lm=stack.lm, adapter=dspy.ChatAdapter()):
+            with request.opened(contexts[0]):
+                assert program(question="Who?").answer
+            with request.opened(contexts[1]):
+                assert asyncio.run(program.acall(question="Who?")).answer
+            streamed = list(stack.lm.engine.stream(lm_request(stack)))
+        assert [context.account.attempts for context in contexts] == [1, 1]
+        assert streamed[-1].type == "end"
+        assert stack.governor.gate.in_flight == 0
+        owner.run(stack.aclose())
+    gc.collect()
+
+
+async def test_a_synchronous_call_on_the_loop_is_a_clear_error(open_lm: Open) -> None:
+    stack = await open_lm()
+    with dspy.context(lm=stack.lm, adapter=dspy.ChatAdapter()), pytest.raises(dspy.LMError) as caught:
+        dspy.Predict("question -> answer")(question="Who?")
+    known = translate(caught.value)
+    assert isinstance(known, SlipwayError)
+    assert known.reason == "PROGRAM_INVALID"
+    assert "aforward" in known.message
