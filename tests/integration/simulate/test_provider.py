@@ -260,6 +260,8 @@ async def test_admin_changes_resets_and_shows(client: httpx.AsyncClient) -> None
             assert (await client.post(f"{root}/admin/configure", json=wrong)).status_code == 400
         assert (await client.get(f"{root}/ledger/summary")).json()["statuses"] == {"200": 1}
         assert (await client.get(f"{root}/ledger")).json()[0]["model"] == "m"
+        assert (await client.get(f"{root}/ledger?since=1")).json() == []
+        assert (await client.get(f"{root}/ledger?since=x")).status_code == 400
         assert (await ask(client, provider)).status_code == 429
         await client.post(f"{root}/admin/reset")
         assert (await ask(client, provider)).status_code == 200

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_server.lm.offline import ExtractiveReader, estimate_tokens
+from slipway_server.lm.offline import ExtractiveReader
 from slipway_server.lm.offline_answer import NOTHING_FOUND, answer_messages
+from slipway_server.lm.offline_tokens import estimate_tokens
 
 PASSAGES = [
     "Walden | Walden is a book by Henry David Thoreau, first published in 1854. It has 18 chapters.",

@@ -19,16 +19,10 @@ from typing import Any
 import dspy
 
 from slipway_server.lm.offline_answer import answer_messages
+from slipway_server.lm.offline_tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
 MODEL = "offline/extractive"
 NOTICE = "offline/extractive is no language model: it quotes sentences and spans from the prompt by word overlap"
-CHARACTERS_PER_TOKEN = 4
-"""The usual rule of thumb for English; used for the usage that the reader reports, which is an estimate."""
-
-
-def estimate_tokens(text: str) -> int:
-    """Tokens of a text, estimated as one per four characters."""
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 class ExtractiveReader:

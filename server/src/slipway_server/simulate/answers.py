@@ -17,9 +17,9 @@ from typing import Any
 import orjson
 
 from slipway_server.lm.offline_answer import answer_messages
+from slipway_server.lm.offline_tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 from slipway_server.simulate.config import Behaviour
 
-CHARACTERS_PER_TOKEN = 4
 _CHUNK = re.compile(r"\S+\s*|\s+")
 
 
@@ -31,11 +31,6 @@ class Answer:
     finish_reason: str
     input_tokens: int
     output_tokens: int
-
-
-def count_tokens(text: str) -> int:
-    """Estimated tokens of a text."""
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 def messages_of(body: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -63,11 +58,11 @@ def answer(
             text = behaviour.text
         case "script":
             text = behaviour.script[turn % len(behaviour.script)] if behaviour.script else behaviour.text
-    cut = limit is not None and count_tokens(text) > limit
+    cut = limit is not None and estimate_tokens(text) > limit
     text = text[: limit * CHARACTERS_PER_TOKEN] if cut and limit else text
-    length = _length(behaviour, dice) or count_tokens(text)
+    length = _length(behaviour, dice) or estimate_tokens(text)
     length = min(length, limit) if limit else length
-    return Answer(text, "length" if cut else "stop", sum(count_tokens(part) for _, part in messages), length)
+    return Answer(text, "length" if cut else "stop", sum(estimate_tokens(part) for _, part in messages), length)
 
 
 def completion(reply: Answer, request_id: str, model: str) -> bytes:

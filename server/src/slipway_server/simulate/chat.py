@@ -7,12 +7,12 @@ import asyncio
 
 from aiohttp import web
 
+from slipway_server.lm.offline_tokens import estimate_tokens
 from slipway_server.simulate.answers import (
     Answer,
     answer,
     completion,
     completion_events,
-    count_tokens,
     max_tokens_of,
     messages_of,
     sse,
@@ -30,7 +30,7 @@ async def complete_chat(exchange: Exchange) -> web.StreamResponse:
     messages, limit = messages_of(body), max_tokens_of(body)
     if not messages:
         raise Refused("invalid", REFUSALS["invalid"])
-    prompt = sum(count_tokens(text) for _, text in messages)
+    prompt = sum(estimate_tokens(text) for _, text in messages)
     if behaviour.context_tokens is not None and prompt + (limit or 0) > behaviour.context_tokens:
         raise Refused("context-length", REFUSALS["context-length"])
     reserved = 0 if behaviour.output_charged == "produced" else (limit or DEFAULT_RESERVATION)

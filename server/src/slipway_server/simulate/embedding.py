@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from slipway_server.lm.offline_tokens import estimate_tokens
 from slipway_server.retrieval.hashing import HashingEmbedder
-from slipway_server.simulate.answers import count_tokens, embeddings
+from slipway_server.simulate.answers import embeddings
 from slipway_server.simulate.exchange import Exchange, Refused
 from slipway_server.simulate.wire import REFUSALS
 
@@ -20,7 +21,7 @@ async def embed(exchange: Exchange) -> web.StreamResponse:
     dimension = exchange.body.get("dimensions", exchange.state.config.embedding_dimension)
     if not isinstance(dimension, int) or not 1 <= dimension <= 65_536:
         raise Refused("invalid", REFUSALS["invalid"])
-    exchange.input_tokens = sum(count_tokens(text) for text in texts)
+    exchange.input_tokens = sum(estimate_tokens(text) for text in texts)
     await exchange.admit(exchange.input_tokens)
     vectors = await HashingEmbedder(dimension).embed(texts)
     return await exchange.reply(embeddings(list(vectors), exchange.model, exchange.input_tokens))

@@ -114,8 +114,10 @@ class Provider:
         return web.Response(body=model_list(self.state.models()), content_type="application/json")
 
     async def _get_ledger(self, request: web.Request) -> web.Response:
-        since = int(request.query.get("since", 0))
-        return _json([asdict(entry) for entry in self.ledger.entries if entry.number >= since])
+        since = request.query.get("since", "0")
+        if not since.isdecimal():
+            return _json({"error": "since is the number of an entry"}, status=400)
+        return _json([asdict(entry) for entry in self.ledger.entries if entry.number >= int(since)])
 
     async def _get_summary(self, request: web.Request) -> web.Response:
         return _json(self.ledger.summary())
