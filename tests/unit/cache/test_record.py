@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,10 +52,15 @@ def test_damaged_files_are_misses(value: bytes, data: st.DataObject) -> None:
 @given(values, values)
 def test_two_entries_spliced_are_a_miss(first: bytes, second: bytes) -> None:
     one, two = encode(DIGEST, first, 1.0), encode(OTHER, second, 1.0)
-    head = one.index(b"\n")
-    assert decode(one[: head + 1] + two[two.index(b"\n") + 1 :], DIGEST) == (
-        Record(first, 1.0) if first == second else decode(b"", DIGEST) if len(second) < len(first) else Miss.DAMAGED
-    )
+    spliced = one[: one.index(b"\n") + 1] + two[two.index(b"\n") + 1 :]
+    assert (decode(spliced, DIGEST) == Record(first, 1.0)) == (first == second)
+
+
+@given(st.binary(min_size=13, max_size=13), st.binary(min_size=10, max_size=10))
+def test_a_right_checksum_over_nonsense_is_a_miss(created: bytes, length: bytes) -> None:
+    head = b"slipway-cache 1 " + DIGEST.encode() + b" " + created + b" " + length + b" "
+    found = decode(head + b"%08x\n" % crc32(head), DIGEST)
+    assert isinstance(found, Miss) or found.value == b""
 
 
 def test_reasons() -> None:
@@ -63,4 +70,5 @@ def test_reasons() -> None:
     assert decode(b"", DIGEST) is Miss.TORN
     assert decode(whole[:-1], DIGEST) is Miss.TORN
     assert decode(whole[:30], DIGEST) is Miss.TORN
+    assert decode(whole[:5], DIGEST) is Miss.TORN
     assert decode(whole[:-1] + b"x", DIGEST) is Miss.DAMAGED
