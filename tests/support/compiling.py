@@ -36,8 +36,8 @@ def plan(program: Any, folder: Path, **changes: Any) -> Plan:
     return Plan(**{**values, **changes})
 
 
-def compiled(settings: Settings, folder: Path, **changes: Any) -> Outcome:
-    with open_session(settings) as session:
+def compiled(configuration: Settings, folder: Path, **changes: Any) -> Outcome:
+    with open_session(configuration) as session:
         return compile_program(session, plan(session.new_program(), folder, **changes))
 
 

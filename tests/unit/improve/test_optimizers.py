@@ -277,3 +277,10 @@ def test_feedback_tells_what_was_expected() -> None:
     assert words == "Score 0.00. Expected answer = '2'; the program answered answer = '5'."
     own = Metric("own", lambda e, p, t=None: dspy.Prediction(score=1.0, feedback="mine"))
     assert with_feedback(own)(train()[0], dspy.Prediction()).feedback == "mine"
+
+
+def test_gepa_goes_on_from_its_log_folder(lm: Scripted, tmp_path: Path) -> None:
+    first = run("gepa", tmp_path)
+    second = run("gepa", tmp_path)
+    assert second.runs < first.runs / 2
+    assert second.state == first.state
