@@ -14,7 +14,7 @@ import programs
 
 from slipway_server.config import Settings
 from slipway_server.evaluation import metric_named
-from slipway_server.improve.compile import Outcome, Plan, compile_program
+from slipway_server.improve.compile import Compilation, Plan, compile_program
 from slipway_server.improve.data import dataset_for
 from slipway_server.runtime.session import open_session
 
@@ -36,7 +36,7 @@ def plan(program: Any, folder: Path, **changes: Any) -> Plan:
     return Plan(**{**values, **changes})
 
 
-def compiled(configuration: Settings, folder: Path, **changes: Any) -> Outcome:
+def compiled(configuration: Settings, folder: Path, **changes: Any) -> Compilation:
     with open_session(configuration) as session:
         return compile_program(session, plan(session.new_program(), folder, **changes))
 

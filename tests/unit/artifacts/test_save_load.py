@@ -107,7 +107,7 @@ def test_a_wrapped_compiled_program_is_refused(tmp_path: Path) -> None:
 def test_what_could_not_be_loaded_is_not_written(tmp_path: Path) -> None:
     program = programs.Plain()
     program.generate.predict.demos = [dspy.Example(question="q" * 2_000_000, answer="a")]
-    with pytest.raises(ArtifactInvalid, match="more than a ConfigMap holds"):
+    with pytest.raises(ArtifactInvalid, match="larger than a ConfigMap may be"):
         save(program, draft("programs:Plain"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

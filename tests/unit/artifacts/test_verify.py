@@ -16,7 +16,8 @@ from artifact_drafts import compiled, draft
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slipway_server.artifacts import Served, Severity, load, manifest_path, save, verify
+from slipway_server.artifacts import Served, Severity, Store, load, manifest_path, save, verify
+from slipway_server.artifacts.manifest import digest_of
 from slipway_server.errors import ArtifactForeign, ArtifactInvalid, ArtifactMissing, OperatorError
 
 ANSWER = "generate_answer.predict"
@@ -273,3 +274,43 @@ def test_no_json_makes_it_crash(place: list[str | int], value: Any, artifact: Pa
         load(artifact, programs.TutorialRAG)
     artifact.write_bytes(whole)
     manifest_path(artifact).write_bytes(manifest)
+
+
+manifest_keys = st.sampled_from(
+    [
+        "program",
+        "fingerprint",
+        "predictors",
+        "created",
+        "code",
+        "sha",
+        "retrieval",
+        "k",
+        "compiled",
+        "score",
+        "interval",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.lists(manifest_keys, min_size=1, max_size=2), value=json_values)
+def test_no_manifest_makes_it_crash(place: list[str], value: Any, artifact: Path) -> None:
+    whole = manifest_path(artifact).read_bytes()
+    manifest = orjson.loads(whole)
+    with suppress(LookupError, TypeError):
+        _set(*place, to=value)(manifest)
+    manifest["digest"] = digest_of(orjson.loads(artifact.read_bytes()), manifest)
+    manifest_path(artifact).write_bytes(orjson.dumps(manifest))
+    with suppress(OperatorError):
+        load(artifact, programs.TutorialRAG)
+    Store(artifact.parent).list()
+    manifest_path(artifact).write_bytes(whole)
+
+
+@pytest.mark.parametrize("created", ["2026-03-04T05:06:07", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_odd_times_do_not_break_a_listing(created: str, artifact: Path) -> None:
+    save(compiled(programs.TutorialRAG()), draft(metric="other"), artifact.parent)
+    manifest = orjson.loads(manifest_path(artifact).read_bytes())
+    manifest_path(artifact).write_bytes(orjson.dumps({**manifest, "created": created}))
+    assert len(Store(artifact.parent).list()) >= 1

@@ -10,14 +10,12 @@ import orjson
 from pydantic import ValidationError
 
 from slipway_server.artifacts import provenance
+from slipway_server.artifacts.files import MAX_BYTES
 from slipway_server.artifacts.findings import Check, Finding, Severity, Subject
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
 from slipway_server.artifacts.manifest import Manifest, digest_of
 from slipway_server.artifacts.state import AUGMENTED, METADATA, MetadataState, model_of, named_states, retrieved_k
 from slipway_server.errors import ArtifactForeign, ArtifactInvalid
-
-MAX_BYTES = 1024 * 1024
-"""Of a ConfigMap, which holds both files (kubernetes.io/docs/concepts/configuration/configmap)."""
 
 CLIENT_KEYS = frozenset({"api_base", "api_key", "base_url", "extra_headers", "headers", "model_list", "engine"})
 """Settings of an LM client; none belongs into an artifact."""
@@ -33,7 +31,7 @@ def size(subject: Subject) -> Iterator[Finding]:
     """Both files fit into one ConfigMap."""
     total = len(subject.state_bytes) + len(subject.manifest_bytes)
     if total >= MAX_BYTES:
-        yield _error("size", f"{total:,} bytes are more than a ConfigMap holds ({MAX_BYTES:,})", "use fewer demos")
+        yield _error("size", f"is larger than a ConfigMap may be ({MAX_BYTES:,} bytes)", "compile with fewer demos")
     else:
         yield Finding(
             Severity.NOTE, "size", f"{total:,} bytes, {100 * total / MAX_BYTES:.1f} % of what a ConfigMap holds"

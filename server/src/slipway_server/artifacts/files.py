@@ -11,6 +11,9 @@ from pathlib import Path
 from slipway_server.artifacts.manifest import manifest_path
 from slipway_server.errors import ArtifactMissing
 
+MAX_BYTES = 1024 * 1024
+"""Of a ConfigMap, which holds both files (kubernetes.io/docs/concepts/configuration/configmap)."""
+
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `path` so that a reader, or a crash, sees the old content or the new one: temporary file, fsync, rename."""
@@ -37,19 +40,24 @@ def write_pair(artifact: Path, state: bytes, manifest: bytes) -> None:
 
 
 def read_pair(artifact: Path) -> tuple[bytes, bytes]:
-    """The bytes of artifact and manifest. Raises ArtifactMissing."""
+    """The bytes of artifact and manifest, each cut behind MAX_BYTES. Raises ArtifactMissing."""
     try:
-        state = artifact.read_bytes()
+        state = _read(artifact)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise ArtifactMissing(f"cannot be read in {artifact.absolute().parent} ({reason})") from None
     try:
-        return state, manifest_path(artifact).read_bytes()
+        return state, _read(manifest_path(artifact))
     except OSError:
         raise ArtifactMissing(
             f"has no manifest beside it ({manifest_path(artifact).name}); "
             "`slipway artifact adopt` writes one for a file that DSPy saved"
         ) from None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, field_serializer
 
 from slipway_server.artifacts.canonical import canonical
 
@@ -95,7 +95,7 @@ class Manifest(_Part):
     fingerprint: str = ""
     predictors: dict[str, str] = {}
     """Predictor's name → its fields; the fingerprint is the hash of this."""
-    created: datetime
+    created: AwareDatetime
     code: Revision = Revision()
     data: dict[str, Dataset] = {}
     """By use: train, dev."""

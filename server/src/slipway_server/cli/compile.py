@@ -14,7 +14,7 @@ from slipway_server.config import load_settings
 from slipway_server.telemetry import logs
 
 if TYPE_CHECKING:
-    from slipway_server.improve.compile import Outcome
+    from slipway_server.improve.compile import Compilation
 
 command = typer.Typer(add_completion=False)
 
@@ -70,22 +70,22 @@ def compile_(
         evaluator=EvaluatorConfig(concurrency=concurrency),
     )
     with open_session(settings) as session, stages(quiet=as_json, unit="runs") as progress:
-        outcome = compile_program(session, plan, progress)
+        done = compile_program(session, plan, progress)
     if promote:
-        Store(out).promote(outcome.path.name)
+        Store(out).promote(done.path.name)
     if as_json:
-        typer.echo(orjson.dumps(report.outcome_values(outcome)).decode())
+        typer.echo(orjson.dumps(report.compilation_values(done)).decode())
     else:
-        _print(outcome, promoted=promote)
+        _print(done, promoted=promote)
 
 
-def _print(outcome: Outcome, *, promoted: bool) -> None:
+def _print(done: Compilation, *, promoted: bool) -> None:
     from rich.console import Console
 
     from slipway_server.improve import report
 
-    Console().print(report.comparison_table(outcome))
-    typer.echo(report.difference_line(outcome.comparison))
-    unusable = f", {outcome.failed_runs} without a usable answer" if outcome.failed_runs else ""
-    typer.echo(f"{outcome.runs:,} runs of the program by {outcome.manifest.optimizer.name}{unusable}")
-    typer.echo(f"{'current' if promoted else 'written'}: {outcome.path}")
+    Console().print(report.comparison_table(done))
+    typer.echo(report.difference_line(done.comparison))
+    unusable = f", {done.failed_runs} without a usable answer" if done.failed_runs else ""
+    typer.echo(f"{done.runs:,} runs of the program by {done.manifest.optimizer.name}{unusable}")
+    typer.echo(f"{'current' if promoted else 'written'}: {done.path}")

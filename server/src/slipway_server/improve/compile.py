@@ -2,8 +2,8 @@
 """Compile: evaluate the program as it is, optimize it, evaluate what would be served, compare, write the artifact.
 
     with open_session(settings) as session:
-        outcome = compile_program(session, Plan(train=…, dev=…, optimizer="bootstrap-few-shot", metric=…, out=…))
-    outcome.path, outcome.comparison.difference
+        done = compile_program(session, Plan(train=…, dev=…, optimizer="bootstrap-few-shot", metric=…, out=…))
+    done.path, done.comparison.difference
 
 Both evaluations run on the dev set, which no optimizer sees, and past the cache. What is evaluated as compiled is the
 artifact's own state in a fresh program, so that serving it gives the same prompts to the last byte.
@@ -55,7 +55,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Compilation:
     """The artifact and how the program did before and after. `runs`: of the program, by the optimizer."""
 
     path: Path
@@ -67,7 +67,7 @@ class Outcome:
     failed_runs: int
 
 
-def compile_program(session: Session, plan: Plan, on_progress: Progress = _ignore) -> Outcome:
+def compile_program(session: Session, plan: Plan, on_progress: Progress = _ignore) -> Compilation:
     """Compile the session's program as `plan` says and write the artifact.
 
     Raises:
@@ -100,7 +100,7 @@ def compile_program(session: Session, plan: Plan, on_progress: Progress = _ignor
     drafted = _manifest(session, plan, served, uncompiled, compiled)
     path, manifest = save_state(optimized.state, served, drafted, plan.out)
     comparison = compare(uncompiled, compiled)
-    return Outcome(path, manifest, uncompiled, compiled, comparison, optimized.runs, optimized.failed_runs)
+    return Compilation(path, manifest, uncompiled, compiled, comparison, optimized.runs, optimized.failed_runs)
 
 
 def measured(evaluation: Evaluation) -> Measured:

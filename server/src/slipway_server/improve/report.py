@@ -7,9 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from slipway_server.evaluation import Comparison, Evaluation, Interval
-from slipway_server.evaluation import Outcome as ItemOutcome
-from slipway_server.improve.compile import Outcome
+from slipway_server.evaluation import Comparison, Evaluation, Interval, Outcome
+from slipway_server.improve.compile import Compilation
 
 
 def evaluation_values(evaluation: Evaluation) -> dict[str, Any]:
@@ -19,8 +18,8 @@ def evaluation_values(evaluation: Evaluation) -> dict[str, Any]:
         "score": evaluation.score,
         "interval": list(evaluation.interval),
         "n": evaluation.n,
-        "parse_errors": evaluation.count(ItemOutcome.PARSE_ERROR),
-        "infrastructure_errors": evaluation.count(ItemOutcome.INFRASTRUCTURE_ERROR),
+        "parse_errors": evaluation.count(Outcome.PARSE_ERROR),
+        "infrastructure_errors": evaluation.count(Outcome.INFRASTRUCTURE_ERROR),
         "lm_calls": evaluation.lm_calls,
         "prompt_tokens": evaluation.prompt_tokens,
         "completion_tokens": evaluation.completion_tokens,
@@ -29,17 +28,17 @@ def evaluation_values(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def outcome_values(outcome: Outcome) -> dict[str, Any]:
+def compilation_values(done: Compilation) -> dict[str, Any]:
     """A compilation as JSON values."""
-    difference = outcome.comparison
+    difference = done.comparison
     return {
-        "artifact": str(outcome.path),
-        "digest": outcome.manifest.digest,
-        "optimizer": outcome.manifest.optimizer.model_dump(mode="json"),
-        "program_runs": outcome.runs,
-        "failed_runs": outcome.failed_runs,
-        "uncompiled": evaluation_values(outcome.uncompiled),
-        "compiled": evaluation_values(outcome.compiled),
+        "artifact": str(done.path),
+        "digest": done.manifest.digest,
+        "optimizer": done.manifest.optimizer.model_dump(mode="json"),
+        "program_runs": done.runs,
+        "failed_runs": done.failed_runs,
+        "uncompiled": evaluation_values(done.uncompiled),
+        "compiled": evaluation_values(done.compiled),
         "difference": {
             "score": difference.difference,
             "interval": list(difference.interval),
@@ -59,10 +58,10 @@ def evaluation_table(evaluation: Evaluation, title: str) -> Table:
     return table
 
 
-def comparison_table(outcome: Outcome) -> Table:
+def comparison_table(done: Compilation) -> Table:
     """Uncompiled and compiled side by side."""
     table = Table("", "uncompiled", "compiled", box=None, header_style="bold")
-    for (label, before), (_, after) in zip(_rows(outcome.uncompiled), _rows(outcome.compiled), strict=True):
+    for (label, before), (_, after) in zip(_rows(done.uncompiled), _rows(done.compiled), strict=True):
         table.add_row(label, before, after)
     return table
 
@@ -77,8 +76,8 @@ def difference_line(comparison: Comparison) -> str:
 
 
 def _rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    parse_errors = evaluation.count(ItemOutcome.PARSE_ERROR)
-    left_out = evaluation.count(ItemOutcome.INFRASTRUCTURE_ERROR)
+    parse_errors = evaluation.count(Outcome.PARSE_ERROR)
+    left_out = evaluation.count(Outcome.INFRASTRUCTURE_ERROR)
     counted = f"{evaluation.n}" + (f" ({left_out} left out: infrastructure errors)" if left_out else "")
     median, tail = evaluation.latency_seconds(0.5), evaluation.latency_seconds(0.95)
     cost = evaluation.cost_usd
