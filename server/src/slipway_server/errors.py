@@ -25,7 +25,7 @@ contains exception text, secrets or another user's data::
     ├── UnavailableError          something that we need is away
     │   ├── ProviderUnavailable, ProviderCircuitOpen, RetrievalUnavailable, EmbedderUnavailable,
     │   │   FeedbackUnavailable
-    │   └── ServerDraining, NotReady
+    │   └── NotReady
     └── FailureError              the request was fine, the answer was not
         ├── DeadlineTooShort, AnswerUnparseable, ProgramFailed, InternalError, DataCorrupt
 """
@@ -308,12 +308,6 @@ class FeedbackUnavailable(UnavailableError):
 class EmbedderRateLimited(OverloadError):
     reason = "EMBEDDER_RATE_LIMITED"
     meaning = "The embedding endpoint answers 429 and the wait does not fit into the deadline."
-
-
-class ServerDraining(UnavailableError):
-    retryable = True
-    reason = "SERVER_DRAINING"
-    meaning = "The server is stopping; another one answers."
 
 
 class NotReady(UnavailableError):

@@ -76,7 +76,7 @@ async def test_every_error_of_the_catalogue(
 async def test_retryable_without_a_known_wait_leaves_the_backoff_to_the_caller(
     single_attempt: grpc.aio.Channel, service: FakeService
 ) -> None:
-    service.failures["it"] = errors.ServerDraining("stopping")
+    service.failures["it"] = errors.NotReady("starting")
     failure = await failed(single_attempt)
     assert "grpc-retry-pushback-ms" not in dict(failure.trailing_metadata())
     assert "RetryInfo" not in details(failure)
