@@ -7,7 +7,7 @@
 
 The provider allows 900 requests a minute and answers after 0.4 s. Load is Poisson, as a multiple of that limit: "even"
 1.5 on all pods alike, "skew" 1.5 with 60 % of it on one pod, "under" 0.95, "churn" 1.5 with pods joining and leaving
-(4, then 8, then 2), "classes" 0.3 interactive under 1.2 of batch. Buckets of 6 s or 60 s start 40 % full; "charged":
+(4, then 8, then 2; the others learn of it 7 s later), "classes" 0.3 interactive under 1.2 of batch. Buckets of 6 s or 60 s start 40 % full; "charged":
 rejected requests count against the quota. The first quarter of the time is warm-up and is not counted.
 
 quota used   answers admitted by the provider, of those that its bucket could have admitted in the time
@@ -90,6 +90,7 @@ def plans(cell: Cell, base_url: str, seconds: float) -> list[dict[str, Any]]:
         "rpm": RPM,
         "burst_seconds": cell.burst_seconds,
         "pods": cell.pods,
+        "peers": [(part * seconds, count) for part, count in CHURN] if cell.load == "churn" else [],
     }
     lives = _lives(seconds) if cell.load == "churn" else [(0.0, seconds)] * cell.pods
     return [

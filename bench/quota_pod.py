@@ -26,10 +26,11 @@ from slipway_server import request
 from slipway_server.config import load_settings
 from slipway_server.errors import OverloadError
 from slipway_server.lm.bridge import OwnerLoop
-from slipway_server.lm.stack import LMStack, open_stack
+from slipway_server.lm.stack import PEERS_SECONDS, LMStack, open_stack
 
 DEADLINE_SECONDS = {"interactive": 30.0, "batch": 60.0}
-DRAIN_SECONDS = 20.0
+DRAIN_SECONDS = 65.0
+"""Beyond the longest deadline: by then every call has ended, or is lost."""
 QUESTION = "What is the capital of France? " * 8
 
 
@@ -44,6 +45,14 @@ class Slipway:
 
     def __init__(self, stack: LMStack) -> None:
         self._stack = stack
+
+    async def follow(self, peers: list[tuple[float, int]]) -> None:
+        """Learn how many pods there are as from a headless service: the right number, PEERS_SECONDS late."""
+        passed = 0.0
+        for at, count in peers:
+            await asyncio.sleep(max(0.0, at + PEERS_SECONDS - passed))
+            passed = at + PEERS_SECONDS
+            self._stack.governor.pacer.set_pods(count)
 
     async def call(self, traffic_class: str) -> int:
         deadline = time.monotonic() + DEADLINE_SECONDS[traffic_class]
@@ -196,7 +205,7 @@ async def one(client: Client, traffic_class: str, start: float, results: list[li
     """One request, and its row."""
     arrived, outcome, attempts = time.monotonic(), "unfinished", 0
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             attempts = await client.call(traffic_class)
         outcome = "answered"
     except Exception as error:
@@ -236,7 +245,10 @@ async def main() -> None:
     await asyncio.to_thread(sys.stdin.readline)
     start = time.monotonic()
     results: list[list[Any]] = []
+    following = asyncio.create_task(client.follow(plan["peers"])) if isinstance(client, Slipway) else None
     await asyncio.gather(*(offer(client, name, plan, start, results) for name in plan["rates"]))
+    if following:
+        following.cancel()
     print(json.dumps([[round(x, 4) if isinstance(x, float) and math.isfinite(x) else x for x in r] for r in results]))
 
 

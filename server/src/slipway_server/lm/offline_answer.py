@@ -15,8 +15,10 @@ from functools import cached_property
 from statistics import median
 
 from slipway_server.lm import offline_agent, offline_instructions
-from slipway_server.lm.offline_extract import Finding, find_answer, names, question_kind, terms, words
+from slipway_server.lm.offline_extract import Finding, find_answer
 from slipway_server.lm.offline_prompt import Output, Prompt, parse_prompt, passages, render
+from slipway_server.lm.offline_questions import question_kind
+from slipway_server.lm.offline_text import names, terms, words
 
 SHORT_WORDS = 8
 """Demos whose median answer has at most so many words show that a span is wanted, not a sentence."""
