@@ -8,7 +8,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_server.retrieval.chunking import Chunking, split
+from slipway_server.retrieval.chunking import Chunking, sentences, split
 
 ENDINGS = st.sampled_from([" ", " ", ". ", "! ", "?\n", "\n\n", "。 ", '." '])
 TEXTS = st.lists(ENDINGS, max_size=120).map(lambda ends: "".join(f"w{n}{end}" for n, end in enumerate(ends)))
@@ -29,6 +29,16 @@ def test_chunks_end_at_sentences_and_start_with_the_last_one_of_their_predecesso
     assert chunks[0] == " ".join(sentences[:3])
     assert chunks[1] == " ".join(sentences[2:5])
     assert chunks[-1].endswith(sentences[-1])
+
+
+def test_initials_and_abbreviations_end_no_sentence() -> None:
+    text = 'It is by M. Ward, e.g. the U.S. edition. Is it? "Yes." Then it ends.'
+    assert [sentence.strip() for sentence in sentences(text)] == [
+        "It is by M. Ward, e.g. the U.S. edition.",
+        "Is it?",
+        '"Yes."',
+        "Then it ends.",
+    ]
 
 
 def test_a_sentence_longer_than_a_chunk_is_cut_at_white_space() -> None:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+|\n{2,}")
+_SENTENCE_END = re.compile(r"(?<=[.!?…。！？])(?<!\b\w\.)[\"'”’)\]]*\s+|\n{2,}")
+"""Also not after a single letter: "M. Ward", "e.g. this"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def split(text: str, chunking: Chunking) -> list[str]:
     chunks: list[str] = []
     held: list[str] = []
     fresh = False
-    for sentence in _sentences(text, chunking.max_chars):
+    for sentence in (piece for whole in sentences(text) for piece in _pieces(whole, chunking.max_chars)):
         if fresh and _length(held) + len(sentence) > chunking.max_chars:
             chunks.append("".join(held).strip())
             held, fresh = _tail(held, min(chunking.overlap_chars, chunking.max_chars - len(sentence))), False
@@ -56,17 +57,18 @@ def _tail(sentences: list[str], limit: int) -> list[str]:
     return sentences[start:]
 
 
-def _sentences(text: str, limit: int) -> Iterator[str]:
-    """Sentences with the white space that follows them: joined, they are the text. None is longer than `limit`."""
+def sentences(text: str) -> Iterator[str]:
+    """Sentences with the white space that follows them: joined, they are the text."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
-        yield from _pieces(text[start : match.end()], limit)
+        yield text[start : match.end()]
         start = match.end()
     if start < len(text):
-        yield from _pieces(text[start:], limit)
+        yield text[start:]
 
 
 def _pieces(sentence: str, limit: int) -> Iterator[str]:
+    """The sentence, cut where it is longer than `limit`."""
     while len(sentence) > limit:
         cut = sentence.rfind(" ", 0, limit) + 1 or limit
         yield sentence[:cut]

@@ -11,7 +11,7 @@ Every backend takes the same `Encoded`, so that an encoder is written once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -82,6 +82,15 @@ class Encoder(Protocol):
         """How both rankings become one; None where there is only one."""
         ...
 
+    @property
+    def independent(self) -> bool:
+        """Whether a passage's vectors depend on it alone, so that another version can use them again."""
+        ...
+
+    def fitted(self, passages: Collection[Passage]) -> Encoder:
+        """The encoder for a version that holds these passages; blocks its thread."""
+        ...
+
     async def passages(self, passages: Sequence[Passage]) -> Encoded:
         """One row per passage."""
         ...
@@ -100,11 +109,16 @@ class DenseEncoder:
 
     sparse = False
     fusion = None
+    independent = True
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self.name = embedder.name
         self.dimension = embedder.dimension
+
+    def fitted(self, passages: Collection[Passage]) -> DenseEncoder:
+        """Itself."""
+        return self
 
     async def passages(self, passages: Sequence[Passage]) -> Encoded:
         """One row per passage."""
@@ -131,7 +145,12 @@ class FusedEncoder:
         self.name = name
         self.dimension = dense.dimension
         self.fusion = fusion
+        self.independent = dense.independent and sparse.independent
         self._dense, self._sparse = dense, sparse
+
+    def fitted(self, passages: Collection[Passage]) -> FusedEncoder:
+        """Both, fitted."""
+        return FusedEncoder(self.name, self._dense.fitted(passages), self._sparse.fitted(passages), self.fusion)
 
     async def passages(self, passages: Sequence[Passage]) -> Encoded:
         """One row per passage."""

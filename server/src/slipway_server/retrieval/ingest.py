@@ -4,7 +4,7 @@
     summary = await run(settings, read(Path("docs.jsonl")))
 
 A version is named by its content, so that the same corpus and embedder give the same version, and a second run finds
-nothing to do. Vectors of the version before are used again. A run that was killed goes on where it stopped: on a
+nothing to do. Dense vectors of the version before are used again. A run that was killed goes on where it stopped: on a
 server with the points that are there, embedded with the endpoint's vectors that it has paid for.
 """
 
@@ -161,7 +161,9 @@ async def _build(
     """Fill and publish `version`; how many passages were embedded and how many vectors used again."""
     done = await target.begin(version, sparse=encoder.sparse) & passages.keys()
     reused = len(done)
-    if before is not None and (before.embedder, before.dimension) == (version.embedder, version.dimension):
+    encoder = await asyncio.to_thread(encoder.fitted, list(passages.values()))
+    alike = before is not None and (before.embedder, before.dimension) == (version.embedder, version.dimension)
+    if before is not None and alike and encoder.independent:
         async for page in target.stored(before, with_vectors=True):
             rows = [row for row, (point, _) in enumerate(page.points) if point in passages and point not in done]
             if rows and page.vectors is not None:
