@@ -8,7 +8,8 @@
 The provider allows 900 requests a minute and answers after 0.4 s. Load is Poisson, as a multiple of that limit: "even"
 1.5 on all pods alike, "skew" 1.5 with 60 % of it on one pod, "under" 0.95, "churn" 1.5 with pods joining and leaving
 (4, then 8, then 2; the others learn of it 7 s later), "classes" 0.3 interactive under 1.2 of batch. Buckets of 6 s or
-60 s start 40 % full; "charged": rejected requests count against the quota. The first quarter of the time is warm-up and is not counted.
+60 s start 40 % full; "charged": rejected requests count against the quota. The first quarter of the time is warm-up and
+is not counted.
 
 quota used   answers admitted by the provider, of those that its bucket could have admitted in the time
 429          share of the requests that reached the provider and were refused by it
