@@ -103,7 +103,7 @@ class Scenario:
     slots: int = 64
     retry_after: bool = True
     background: Sequence[TrafficClass] = ()
-    """Classes that always have work, 8 calls a pod at a time; interactive load then alternates 0.3 / 0.9."""
+    """Classes that always have work, 64 calls in all at a time; interactive load then alternates 0.3 / 0.9."""
     seed: int = 1
 
 
@@ -267,7 +267,7 @@ class World:
             pod = _Pod(self, pacer)
             self.pods.append(pod)
             for cls in self.scenario.background:
-                for _ in range(8):
+                for _ in range(64 // count):
                     self.clock.at(
                         self.clock.now() + self.dice.random(),
                         lambda pod=pod, cls=cls: pod.arrive(_Job(cls, 0.0, math.inf)),

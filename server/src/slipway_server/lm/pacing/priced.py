@@ -26,6 +26,9 @@ from slipway_server.request import TrafficClass
 SET_POINTS: Final = {TrafficClass.INTERACTIVE: 0.15, TrafficClass.BATCH: 0.45, TrafficClass.EVALUATION: 0.65}
 WEIGHTS: Final = {TrafficClass.INTERACTIVE: 1.0, TrafficClass.BATCH: 0.5, TrafficClass.EVALUATION: 0.5}
 
+LEAVING_SECONDS = 10.0
+"""Time constant with which pods that left are forgotten."""
+
 
 @dataclass(frozen=True, slots=True)
 class PricedConfig:
@@ -96,6 +99,8 @@ class PricedPacer:
         self._config = config
         self._clock = SteadyClock(now)
         self._pods = max(1, pods)
+        self._pods_before = float(self._pods)
+        self._pods_at = self._clock.time()
         self._rng = rng or random.Random()
         self._staleness = 2.0
         self._replies = 0
@@ -182,8 +187,17 @@ class PricedPacer:
         self._classes[cls].waiting = waiting
 
     def set_pods(self, pods: int) -> None:
-        """The even share to start from; being wrong by 4 costs little where the bucket holds 6 s or more."""
-        self._pods = max(1, pods)
+        """The even share to start from; being wrong by 4 costs little where the bucket holds 6 s or more.
+
+        Fewer pods count only gradually: those that leave still send what they had queued.
+        """
+        now = self._clock.time()
+        self._pods_before, self._pods, self._pods_at = max(pods, self._pods_now(now)), max(1, pods), now
+
+    def _pods_now(self, now: float) -> float:
+        if self._pods_before <= self._pods:
+            return self._pods
+        return self._pods + (self._pods_before - self._pods) * math.exp((self._pods_at - now) / LEAVING_SECONDS)
 
     def facts(self) -> PacerFacts:
         """Rates by class, fill of each bucket, age of the newest header."""
@@ -218,7 +232,7 @@ class PricedPacer:
         leak = config.integral_leak_seconds if state.waiting else config.integral_leak_idle_seconds
         bound = config.integral_bound
         lane.integral = min(bound, max(-bound, lane.integral * math.exp(-elapsed / leak)))
-        share = state.weight * bucket.rate / self._pods
+        share = state.weight * bucket.rate / self._pods_now(now)
         rate = share * state.trim * math.exp(gain * price + lane.integral)
         return min(config.ceiling * bucket.rate, max(config.floor * share, rate))
 
