@@ -47,6 +47,7 @@ def rag(demos: list[dspy.Example]) -> dspy.Module:
         ("In what year was Walden first published?", "1854"),
         ("How many chapters has Walden?", "18"),
         ("Where was Ralph Waldo Emerson born?", "Boston"),
+        ("How deep is the lake of Walden Pond?", "31 metres"),
         ("Is Walden a book?", "yes"),
         ("Is Walden Pond an opera?", "no"),
     ],
