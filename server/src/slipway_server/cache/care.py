@@ -65,7 +65,7 @@ class Verified:
     """How many entries read back whole, and how many did not, by reason."""
 
     whole: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, int] = field(default_factory=dict)
     removed: int = 0
 
 
@@ -101,23 +101,24 @@ def stats(folder: Folder, progress: Progress | None = None, now: Callable[[], fl
 
 def verify(folder: Folder, *, repair: bool = False, progress: Progress | None = None) -> Verified:
     """Read every entry. `repair` removes those that no reader would accept."""
-    ops, result = FileOps(), Verified()
+    ops, result, faults = FileOps(), Verified(), Counter[str]()
     for entry in _entries(folder, progress):
         try:
             found = record.decode(ops.read(entry.path), f"{Path(entry.path).parent.name}{entry.name}")
         except FileNotFoundError:
             continue  # collected or replaced meanwhile
         except OSError as error:
-            result.faults[f"unreadable ({os.strerror(error.errno or 0)})"] += 1
+            faults[f"unreadable ({os.strerror(error.errno or 0)})"] += 1
             continue
         if not isinstance(found, Miss):
             result.whole += 1
             continue
-        result.faults[found.value] += 1
+        faults[found.value] += 1
         if repair:
             with suppress(OSError):
                 ops.unlink(_trashed(folder, entry.path, ops))
                 result.removed += 1
+    result.faults = dict(faults)
     return result
 
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`slipway cache`: stats, gc, verify and doctor of the shared volume."""
+"""`slipway cache`: stats, gc, verify, doctor and warm, for the shared volume."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from slipway_server.cli.cache_warm import warm
+from slipway_server.cli.stages import stages
 from slipway_server.config import CACHE_DIR_KEY, load_settings
 from slipway_server.errors import ConfigInvalid
 
@@ -34,7 +35,7 @@ def stats(as_json: bool = AS_JSON) -> None:
     """
     from slipway_server.cache import care
 
-    with _progress("counting") as progress, _volume() as store:
+    with _progress("counting", as_json) as progress, _volume() as store:
         found = care.stats(store.folder, progress)
     _print(asdict(found), as_json)
 
@@ -59,7 +60,7 @@ def gc(
         min_age_seconds=min_age_minutes * 60,
         grace_seconds=grace_seconds,
     )
-    with _progress("collecting") as progress, _volume() as store:
+    with _progress("collecting", as_json) as progress, _volume() as store:
         found = care.collect(store.folder, limits, progress=progress)
     _print(asdict(found), as_json)
 
@@ -74,7 +75,7 @@ def verify(
     """
     from slipway_server.cache import care
 
-    with _progress("reading") as progress, _volume() as store:
+    with _progress("reading", as_json) as progress, _volume() as store:
         found = care.verify(store.folder, repair=repair, progress=progress)
     _print(asdict(found), as_json)
     if found.faults:
@@ -111,6 +112,9 @@ def doctor(
         raise typer.Exit(1)
 
 
+command.command()(warm)
+
+
 @contextmanager
 def _volume() -> Iterator[DiskStore]:
     """The configured volume; its faults become one line."""
@@ -128,26 +132,9 @@ def _volume() -> Iterator[DiskStore]:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Progress]:
-    """Share done, files, rate and time left, on standard error, where it is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console, started = Console(stderr=True), time.monotonic()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[files]:,} files, {task.fields[rate]:,.0f}/s"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=1.0, files=0, rate=0.0)
-
-        def advance(share: float, files: int) -> None:
-            bar.update(task, completed=share, files=files, rate=files / max(1e-3, time.monotonic() - started))
-
-        yield advance
+def _progress(what: str, quiet: bool) -> Iterator[Progress]:
+    with stages(quiet=quiet, unit="files") as report:
+        yield lambda share, files: report(what, files, round(files / share))
 
 
 def _bytes(text: str) -> int:

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shared cache beside diskcache.FanoutCache, which is DSPy's own: times, sharing, faults, bytes, open files.
+
+    python bench/cache.py [--write] [--entries 500] [--no-network]
+
+Places: the local disk, tmpfs, and one GlusterFS volume mounted twice (root and Debian's packages; `scripts/glusterfs
+install`), of which every other process uses the other mount. Each process puts entries of a typical size, waits for the
+others, then gets what all of them have put. `--write` replaces the tables in docs/cache.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import hashlib
+import multiprocessing
+import os
+import platform
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from diskcache import FanoutCache
+from dspy import lm15
+from dspy.clients.cache import Cache
+from dspy.clients.call_result import CallResult
+
+from slipway_server.cache import AnswerMemo, CacheConfig, SharedCache
+from slipway_server.cache.store import DiskStore
+from slipway_server.config import load_settings
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "cache.md"
+BEGIN, END = "<!-- begin: bench/cache.py -->", "<!-- end: bench/cache.py -->"
+PROCESSES = (1, 2, 4, 8)
+CLONE_FS, CLONE_NEWNS = 0x200, 0x20000
+"""Flags of unshare(2) and setns(2)."""
+CELL_SECONDS = 30.0
+"""A process gives up a phase after this long: FanoutCache waits up to 10 s for a lock."""
+TEXT = "Slipways are ramps on which ships are built and let into the water. " * 30
+
+
+def record(key: str) -> dict[str, Any]:
+    """What DSPy stores for one answer of 2,000 characters: it holds the text three times."""
+    text = key + TEXT
+    choice = {"index": 0, "message": {"role": "assistant", "content": "".join(list(text))}, "finish_reason": "stop"}
+    response = lm15.Response(
+        id="chatcmpl-1",
+        model="m",
+        message=lm15.Message.assistant(text),
+        finish_reason="stop",
+        usage=lm15.Usage(input_tokens=500, output_tokens=400, total_tokens=900),
+        provider_data={"id": "chatcmpl-1", "object": "chat.completion", "model": "m", "choices": [choice]},
+    )
+    return CallResult.native(response).dump()
+
+
+class Files:
+    """Slipway's store: one file per entry."""
+
+    name = "Slipway"
+
+    def __init__(self, folder: Path) -> None:
+        self._store = DiskStore(folder)
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        self._store.put(key, orjson.dumps(value))
+
+    def get(self, key: str) -> Any:
+        found = self._store.get(key)
+        return orjson.loads(found) if isinstance(found, bytes) else None
+
+
+class Fanout:
+    """As DSPy configures it: 16 SQLite files, pickled values."""
+
+    name = "FanoutCache"
+
+    def __init__(self, folder: Path) -> None:
+        self._cache = FanoutCache(str(folder / "fanout"), shards=16, timeout=10, size_limit=30_000_000_000)
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        if not self._cache.set(key, value):
+            raise OSError("not stored")
+
+    def get(self, key: str) -> Any:
+        return self._cache.get(key)
+
+
+STORES: dict[str, Callable[[Path], Files | Fanout]] = {Files.name: Files, Fanout.name: Fanout}
+
+
+@dataclass
+class Found:
+    """What one process measured. Times in seconds."""
+
+    puts: list[float] = field(default_factory=list)
+    gets: list[float] = field(default_factory=list)
+    right: int = 0
+    wrong: int = 0
+    asked: int = 0
+    failed: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def key_of(process: int, number: int) -> str:
+    return hashlib.sha256(f"{process} {number}".encode()).hexdigest()
+
+
+def work(store_name: str, folder: Path, me: int, all_of_them: int, entries: int, barrier: Any, out: Any) -> None:
+    """One process of a cell."""
+    found = Found()
+    try:
+        store = STORES[store_name](enter(folder))
+    except Exception as error:
+        store, found.failed, found.faults = None, 1, [repr(error)]
+    barrier.wait()
+    deadline = time.monotonic() + CELL_SECONDS
+    for number in range(entries if store else 0):
+        key = key_of(me, number)
+        value = record(key)
+        _timed(found.puts, found, lambda key=key, value=value: store.put(key, value))
+        if time.monotonic() > deadline:
+            break
+    barrier.wait()
+    deadline = time.monotonic() + CELL_SECONDS
+    wanted = [key_of(process, number) for process in range(all_of_them) for number in range(entries)]
+    for key in wanted if store else []:
+        value = _timed(found.gets, found, lambda key=key: store.get(key))
+        found.right += value == record(key)
+        found.wrong += value is not None and value != record(key)
+        if time.monotonic() > deadline:
+            break
+    found.asked = len(wanted)
+    out.put(found)
+
+
+def enter(folder: Path) -> Path:
+    """Move to the mount namespace of a folder below /proc/PID/root: SQLite resolves that link, and ends elsewhere."""
+    if folder.parts[1] != "proc":
+        return folder
+    libc = ctypes.CDLL(None, use_errno=True)
+    namespace = os.open(f"/proc/{folder.parts[2]}/ns/mnt", os.O_RDONLY)
+    if libc.unshare(CLONE_FS) or libc.setns(namespace, CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "cannot enter the mount namespace")
+    return Path("/", *folder.parts[4:])
+
+
+def _timed(times: list[float], found: Found, call: Callable[[], Any]) -> Any:
+    started = time.perf_counter()
+    try:
+        return call()
+    except Exception as error:
+        found.failed += 1
+        found.faults = [repr(error)]
+        return None
+    finally:
+        times.append(time.perf_counter() - started)
+
+
+def cell(store: str, folders: list[Path], entries: int) -> Found:
+    """All processes of one cell together."""
+    context = multiprocessing.get_context("spawn")
+    barrier, out = context.Barrier(len(folders)), context.Queue()
+    processes = [
+        context.Process(target=work, args=(store, folder, me, len(folders), entries, barrier, out))
+        for me, folder in enumerate(folders)
+    ]
+    for process in processes:
+        process.start()
+    all_found, total = [out.get(timeout=300) for _ in processes], Found()
+    for process in processes:
+        process.join()
+    for found in all_found:
+        for name in vars(total):
+            setattr(total, name, getattr(total, name) + getattr(found, name))
+    return total
+
+
+def compare(place: str, pairs: list[Path], entries: int) -> list[str]:
+    """Rows of the first table for one place; `pairs` are the folders that processes use in turn."""
+    rows = []
+    for count in PROCESSES:
+        for store in STORES:
+            name = f"bench-{secrets.token_hex(4)}"
+            folders = [pairs[me % len(pairs)] / name for me in range(count)]
+            for folder in set(folders):
+                folder.mkdir(exist_ok=True)
+            found = cell(store, folders, entries)
+            shutil.rmtree(folders[0], ignore_errors=True)
+            shared = f"{100 * found.right / found.asked:.1f} %" if found.asked else "-"
+            row = [place, count, store, *_percentiles(found.gets), *_percentiles(found.puts)]
+            rows.append(_row([*row, shared, found.wrong, found.failed]))
+            print(rows[-1], *set(found.faults), flush=True)
+    return rows
+
+
+def _percentiles(times: list[float]) -> list[str]:
+    if len(times) < 2:
+        return ["-", "-"]
+    return [f"{1e6 * one:,.0f}" for one in (statistics.median(times), statistics.quantiles(times, n=100)[98])]
+
+
+def _row(cells: list[Any]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+# ---- what a process holds, and what a look-up costs as DSPy makes it
+
+
+def held(store: str, folder: Path, entries: int = 1000, threads: int = 32) -> str:
+    """Bytes on disk for 1,000 entries, and files open after use by 32 threads (as many as asyncio's executor has)."""
+    folder.mkdir()
+    opened = STORES[store](folder)
+    for number in range(entries):
+        opened.put(key_of(0, number), record(key_of(0, number)))
+    before = _open_files()
+    everybody = threading.Barrier(threads + 1)
+
+    def use() -> None:
+        for number in range(64):
+            opened.get(key_of(0, number))
+        everybody.wait()
+        everybody.wait()
+
+    for _ in range(threads):
+        threading.Thread(target=use, daemon=True).start()
+    everybody.wait()
+    files = _open_files() - before
+    everybody.wait()
+    blocks = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+    return _row([store, f"{blocks / 1e6:.1f} MB", files])
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def lookups(folder: Path) -> list[str]:
+    """Microseconds per look-up through the interface that DSPy uses, and per remembered answer."""
+    request = {
+        "model": "openai/m",
+        "messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": TEXT}],
+        "temperature": 0.0,
+        "_fn_identifier": "dspy.clients.lm.alitellm_completion",
+    }
+    settings = load_settings({"cache_dir": folder / "ours", "cache_answers": True}, environ={})
+    ours = SharedCache(CacheConfig.from_settings(settings))
+    without_memory = SharedCache(CacheConfig.from_settings(settings.model_copy(update={"cache_memory_bytes": 0})))
+    stock = Cache(True, True, str(folder / "stock"), 30_000_000_000, 1000)
+    stock_disk = Cache(True, False, str(folder / "stock"), 30_000_000_000, 1000)
+    for one in (ours, stock):
+        one.put(request, record("x"))
+    asyncio.run(ours.volume.flush())
+    digest = ours.keys.of_request(request)
+
+    async def read_many(count: int) -> float:
+        started = time.perf_counter()
+        for _ in range(count):
+            await without_memory.read(digest)
+        return (time.perf_counter() - started) / count
+
+    async def recall(count: int) -> float:
+        memo, inputs = AnswerMemo(ours), {"question": "What is a slipway?"}
+        await memo.put("d" * 64, inputs, "v1", {"outputs": {"answer": "A ramp."}, "citations": [["1", "Ships", 0.9]]})
+        started = time.perf_counter()
+        for _ in range(count):
+            await memo.get("d" * 64, inputs, "v1")
+        return (time.perf_counter() - started) / count
+
+    return [
+        _row(["memory, through get()", _micros(lambda: ours.get(request)), _micros(lambda: stock.get(request))]),
+        _row(
+            [
+                "disk, through get() in a thread",
+                _micros(lambda: without_memory.get(request)),
+                _micros(lambda: stock_disk.get(request)),
+            ]
+        ),
+        _row(["disk, awaited on the loop", f"{1e6 * asyncio.run(read_many(2000)):.0f}", "-"]),
+        _row(["whole answer (memo), memory", f"{1e6 * asyncio.run(recall(5000)):.0f}", "-"]),
+    ]
+
+
+def _micros(call: Callable[[], Any], count: int = 2000) -> str:
+    assert call() is not None
+    started = time.perf_counter()
+    for _ in range(count):
+        call()
+    return f"{1e6 * (time.perf_counter() - started) / count:.0f}"
+
+
+@contextmanager
+def network(folder: Path) -> Iterator[list[Path] | None]:
+    """The two mounts of a GlusterFS volume, or None where it cannot run."""
+    if os.geteuid() != 0 or shutil.which("glusterd") is None:
+        yield None
+        return
+    folder.mkdir()
+    environment = {**os.environ, "BRICK": str(folder / "brick")}
+    process = subprocess.Popen([ROOT / "scripts" / "glusterfs", "run", folder], env=environment)
+    try:
+        for _ in range(240):
+            if (folder / "ready").exists() or process.poll() is not None:
+                break
+            time.sleep(0.25)
+        inside = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        yield [Path(f"/proc/{inside}/root{mount}") for mount in (folder / "ready").read_text().split()]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    """Print the tables; with --write also into docs/cache.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", type=int, default=500, help="per process; a fifth of it on the network")
+    parser.add_argument("--no-network", action="store_true")
+    parser.add_argument("--only-network", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    lines = [
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}; "
+        f"{len(orjson.dumps(record('k' * 64))):,} bytes per entry; µs.",
+        "",
+        _row(["place", "processes", "store", "get p50", "p99", "put p50", "p99", "shared", "wrong", "failed"]),
+        _row(["---"] * 10),
+    ]
+    with tempfile.TemporaryDirectory() as disk, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        if not options.only_network:
+            lines += compare("local disk", [Path(disk)], options.entries)
+            lines += compare("tmpfs", [Path(memory)], options.entries)
+        with network(Path(disk) / "network") as mounts:
+            if mounts and not options.no_network:
+                lines += compare("GlusterFS, two mounts", mounts, max(20, options.entries // 5))
+            else:
+                lines += ["", "No network file system in this run."]
+        lines += ["", _row(["store", "1,000 entries on disk", "files held open by 32 threads"]), _row(["---"] * 3)]
+        lines += [held(store, Path(disk) / f"held-{store}") for store in STORES]
+        lines += ["", _row(["look-up, µs", "Slipway", "DSPy's cache"]), _row(["---"] * 3), *lookups(Path(disk))]
+    print("\n" + "\n".join(lines))
+    if options.write:
+        text = DOCS.read_text()
+        head, tail = text.split(BEGIN)[0], text.split(END)[1]
+        DOCS.write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{tail}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
