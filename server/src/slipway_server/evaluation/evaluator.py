@@ -130,7 +130,7 @@ class Evaluation:
     def latency_seconds(self, quantile: float) -> float:
         """Time that this share of examples took at most, queueing included; 0.5 is the median."""
         ordered = sorted(item.latency_seconds for item in self._counting)
-        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else math.nan
+        return ordered[max(0, math.ceil(quantile * len(ordered)) - 1)] if ordered else math.nan
 
     @cached_property
     def _counting(self) -> list[Item]:
@@ -169,17 +169,20 @@ async def evaluate(
         OperatorError: The deployment is wrong (key, model, collection); nothing more is asked.
     """
     config = config or EvaluatorConfig()
-    items: list[Item | None] = [None] * len(examples)
+    items: dict[int, Item] = {}
+    failures: list[Item] = []
     work = iter(enumerate(examples))
     if config.warm_up and examples:
         await _run(invoke, examples[0], metric, config)
 
     async def worker() -> None:
         for index, example in work:
-            items[index] = await _run(invoke, example, metric, config)
-            _stop_if_void([item for item in items if item is not None], len(examples), config)
+            items[index] = item = await _run(invoke, example, metric, config)
+            if item.outcome is Outcome.INFRASTRUCTURE_ERROR:
+                failures.append(item)
+                _stop_if_void(failures, len(examples), config)
             if on_progress is not None:
-                on_progress(sum(item is not None for item in items), len(examples))
+                on_progress(len(items), len(examples))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -187,7 +190,7 @@ async def evaluate(
                 group.create_task(worker())
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
-    done = [item for item in items if item is not None]
+    done = [items[index] for index in sorted(items)]
     if done and all(item.reason == ProgramFailed.reason for item in done):
         raise RunVoid(f"the program raised an exception for all {len(done)} examples; the log has them")
     return Evaluation(metric.name, done)
@@ -232,8 +235,7 @@ def _judged(error: SlipwayError) -> tuple[Outcome, str]:
     return Outcome.INFRASTRUCTURE_ERROR, error.reason
 
 
-def _stop_if_void(done: Sequence[Item], total: int, config: EvaluatorConfig) -> None:
-    failed = [item for item in done if item.outcome is Outcome.INFRASTRUCTURE_ERROR]
+def _stop_if_void(failed: Sequence[Item], total: int, config: EvaluatorConfig) -> None:
     if len(failed) > config.void_above * total:
         reasons = ", ".join(sorted({item.reason for item in failed}))
         raise RunVoid(
