@@ -25,16 +25,22 @@ from rich.console import Console
 from rich.table import Table
 
 from slipway_server.config import load_settings
-from slipway_server.retrieval import bm25, embedders, open_retriever
+from slipway_server.retrieval import anchors, bm25, embedders, open_retriever
 from slipway_server.retrieval.corpus import Document, read
 from slipway_server.retrieval.encoding import Fusion
 from slipway_server.retrieval.ingest import run
 from slipway_server.retrieval.types import Retriever
 
-MODELS = ("offline/hashing", "offline/bm25", "offline/fused")
+ROWS = (
+    ("offline/hashing", "offline/hashing", anchors.MAX_MENTIONS),
+    ("offline/bm25", "offline/bm25", anchors.MAX_MENTIONS),
+    ("offline/bm25 without anchors", "offline/bm25", 0),
+    ("offline/fused", "offline/fused", anchors.MAX_MENTIONS),
+)
+"""Name, model, and how often a title may be mentioned to have anchors."""
 DEPTHS = (3, 5, 10)
 REPEATS = 20
-GRID = ((1, 2, 4), ((0.9, 0.4), (1.2, 0.75), (1.6, 0.9)), (0.0, 0.5, 1.0), (0.0, 0.4, 0.7, 1.0))
+GRID = ((1, 2, 4), ((0.9, 0.4), (1.2, 0.75), (1.6, 0.9)), (0.0, 0.5, 1.0), (0.2, 0.4, 0.7, 1.0))
 """Title weight, (k1, b), pair weight, anchor weight."""
 Questions = list[tuple[str, set[str]]]
 
@@ -52,7 +58,7 @@ def main() -> None:
 
 
 async def _compare(data: Path) -> None:
-    questions = {name: _questions(data / f"{name}.jsonl") for name in ("train", "dev")}
+    questions = {part: _questions(data / f"{part}.jsonl") for part in ("train", "dev")}
     table = Table(
         "embedder",
         "train R@5",
@@ -66,16 +72,16 @@ async def _compare(data: Path) -> None:
         "archive KB",
         box=None,
     )
-    for model in MODELS:
-        with tempfile.TemporaryDirectory() as folder:
+    for name, model, mentions in ROWS:
+        with tempfile.TemporaryDirectory() as folder, _set(anchors, MAX_MENTIONS=mentions):
             retriever, open_ms, kilobytes = await _opened(Path(folder), model, list(read(data / "corpus.jsonl")))
-            recall = {name: await _recall(retriever, asked) for name, asked in questions.items()}
+            recall = {part: await _recall(retriever, asked) for part, asked in questions.items()}
             both = await _recall(retriever, questions["train"] + questions["dev"])
             cpu_ms, wall_ms = await _cost(retriever, questions["dev"])
             await retriever.aclose()
         table.add_row(
-            model,
-            *(f"{recall[name][5]:.3f}" for name in ("train", "dev")),
+            name,
+            *(f"{recall[part][5]:.3f}" for part in ("train", "dev")),
             *(f"{both[depth]:.3f}" for depth in DEPTHS),
             f"{cpu_ms:.3f}", f"{wall_ms:.3f}", f"{open_ms:.0f}", f"{kilobytes:,.0f}",
         )  # fmt: skip
