@@ -51,6 +51,13 @@ def test_a_bare_predictor_is_a_program_too(tmp_path: Path) -> None:
     dspy.Predict("question -> answer").load(path)
 
 
+def test_settings_of_decisions_are_kept(tmp_path: Path) -> None:
+    program = dspy.Predict("question -> urgent: bool")
+    program.fields = {"urgent": {"threshold": 0.3}}
+    path = save(program, draft("dspy:Predict"), tmp_path)
+    assert load(path, lambda: dspy.Predict("question -> urgent: bool")).program.fields == program.fields
+
+
 def test_dspy_itself_loads_the_file(artifact: Path) -> None:
     program = programs.TutorialRAG()
     program.load(artifact)

@@ -80,6 +80,11 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], type[OperatorError], str]
         "5 fields",
     ),
     "a field description too few": (lambda s: s[ANSWER]["signature"]["fields"].pop(), ArtifactForeign, "3 fields"),
+    "settings of a decision that there is not": (
+        _set(ANSWER, "fields", to={"urgent": {"threshold": 0.3}}),
+        ArtifactForeign,
+        "unsupported outputs",
+    ),
     "demos of another output": (
         _set(ANSWER, "demos", to=[{"context": "c", "question": "q", "reply": "r"}]),
         ArtifactForeign,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
+from dspy.adapters.decision_state import DecisionState
 from pydantic import ValidationError
 
 from slipway_server.artifacts import provenance
@@ -137,6 +138,15 @@ def same_field_count(subject: Subject) -> Iterator[Finding]:
             )
 
 
+def decisions_fit(subject: Subject) -> Iterator[Finding]:
+    """Settings of decision outputs are of outputs that the code has, and of their kind."""
+    for name, predictor in subject.program.named_predictors():
+        try:
+            DecisionState(predictor.signature, named_states(subject.program, subject.state)[name].get("fields", {}))
+        except (ValueError, TypeError) as error:
+            yield _foreign("decisions", f"'{name}': {str(error).splitlines()[0][:200]}")
+
+
 def demos_fit(subject: Subject) -> Iterator[Finding]:
     """Demos are examples of their predictor's signature."""
     for name, predictor in subject.program.named_predictors():
@@ -203,7 +213,7 @@ STAGES: tuple[tuple[Check, ...], ...] = (
     (size, artifact_is_json, manifest_is_valid),
     (digest_matches, only_known_keys, no_client_settings),
     (same_predictors, same_fingerprint),
-    (same_field_count, demos_fit),
+    (same_field_count, decisions_fit, demos_fit),
     (same_versions, same_settings),
 )
 

@@ -16,6 +16,7 @@ from slipway_server.artifacts.findings import Finding, Served, Severity, Subject
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
 from slipway_server.artifacts.manifest import Manifest, digest_of, file_name
 from slipway_server.artifacts.verify import ProgramFactory, examine, verify
+from slipway_server.errors import ArtifactInvalid
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,10 @@ def load(
     report = verify(path, program_factory, digest=digest, served=served)
     report.raise_if_refused()
     subject = report.verified
-    states.apply(subject.state, subject.program)
+    try:
+        states.apply(subject.state, subject.program)
+    except Exception as error:
+        raise ArtifactInvalid(f"{path.name}: DSPy cannot load its state ({type(error).__name__})") from error
     for finding in report.findings:
         if finding.severity is Severity.WARNING:
             log.warning("artifact %s: %s; %s", path.name, finding.message, finding.remedy)
