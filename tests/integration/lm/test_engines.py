@@ -172,3 +172,22 @@ async def test_a_synchronous_call_on_the_loop_is_a_clear_error(open_lm: Open) ->
     assert isinstance(known, SlipwayError)
     assert known.reason == "PROGRAM_INVALID"
     assert "aforward" in known.message
+
+
+async def test_a_streamed_program_gets_its_tokens(provider: Provider, open_lm: Open) -> None:
+    provider.configure(text="[[ ## answer ## ]]\nParis is the capital of France.\n\n[[ ## completed ## ]]")
+    stack = await open_lm()
+    program = dspy.streamify(
+        dspy.Predict("question -> answer"),
+        stream_listeners=[dspy.streaming.StreamListener("answer")],
+        is_async_program=True,
+    )
+    context = RequestContext()
+    with request.opened(context), dspy.context(lm=stack.lm, adapter=dspy.ChatAdapter()):
+        chunks = [chunk async for chunk in program(question="What is the capital of France?")]
+    text = "".join(chunk.chunk for chunk in chunks if isinstance(chunk, dspy.streaming.StreamResponse))
+    assert text == chunks[-1].answer == "Paris is the capital of France."
+    assert len(chunks) > 3
+    assert context.account.attempts == 1
+    assert context.account.completion_tokens > 0
+    assert stack.governor.gate.in_flight == 0

@@ -85,7 +85,7 @@ async def test_a_retry_after_beyond_the_cap_fails_at_once(
     assert time.monotonic() - started < 2
     assert (caught.value.code, caught.value.reason) == (Code.RESOURCE_EXHAUSTED, "PROVIDER_RATE_LIMITED")
     assert caught.value.retry_after_seconds is not None
-    assert caught.value.retry_after_seconds >= 30
+    assert 30 <= caught.value.retry_after_seconds <= 3600
     assert caught.value.pushback_ms == round(caught.value.retry_after_seconds * 1000)
     assert len(provider.ledger.entries) == 1
 

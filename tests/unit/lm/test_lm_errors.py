@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from dspy import lm15
 from dspy.clients.errors import wrap_error

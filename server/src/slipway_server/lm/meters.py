@@ -67,7 +67,8 @@ class Meters:
     def advised(self, retry_after: float | None) -> None:
         """The provider sent a Retry-After."""
         if retry_after is not None:
-            _child(metrics.LM_RETRY_AFTER, self._model).observe(retry_after)
+            # An absurd one must not drown the histogram's sum.
+            _child(metrics.LM_RETRY_AFTER, self._model).observe(min(retry_after, 3600.0))
 
     def shed(self, cls: TrafficClass, reason: str) -> None:
         """A call was refused without an attempt."""

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many pods share the provider's key: the address records of a headless Kubernetes Service.
 
-pods = await count_peers("slipway-headless.default.svc")     # None where the name does not resolve now
+    pods = await count_peers("slipway-headless.default.svc")
+
+None where the name does not resolve now: the caller keeps to what it knew.
 """
 
 from __future__ import annotations

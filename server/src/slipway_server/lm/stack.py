@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The LM of a process, ready to use.
 
-stack = await open_stack(settings, owner=OwnerLoop.of_running_loop())     # on the owner loop
-with dspy.context(lm=stack.lm):
-    …
-await stack.aclose()
+    stack = await open_stack(settings, owner=OwnerLoop.of_running_loop())     # on the owner loop
+    with dspy.context(lm=stack.lm):
+        …
+    await stack.aclose()
+
+`make_pacer` says which pacing the settings mean.
 """
 
 from __future__ import annotations

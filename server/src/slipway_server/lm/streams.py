@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A provider's stream in a task of its own, so that a slow reader does not hold the provider's slot.
 
-pump = Pump(events(), on_end=…)
-await pump.first()              # raises what the stream raises before its first event
-async for event in pump: …
-await pump.aclose()             # ends the task; the provider sees the connection close
+    pump = Pump(events(), on_end=…)
+    await pump.first()              # raises what the stream raises before its first event
+    async for event in pump: …
+    await pump.aclose()             # ends the task; the provider sees the connection close
+
+The task reads ahead of its consumer, within bounds.
 """
 
 from __future__ import annotations
