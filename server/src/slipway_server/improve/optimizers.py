@@ -170,6 +170,10 @@ def _simba_runs(task: Task, settings: Settings) -> int:
     return _number(settings, "max_steps", 8) * batch * 2 * candidates + (candidates + 1) * len(task.train)
 
 
+def _gepa_runs(task: Task, settings: Settings) -> int | None:
+    return _number(settings, "max_metric_calls", 0) or None
+
+
 def _copro_runs(task: Task, settings: Settings) -> int:
     rounds = _number(settings, "depth", 3) * _number(settings, "breadth", 10)
     return rounds * len(task.program.predictors()) * len(task.train)
@@ -230,6 +234,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
         compile=_valset,
         defaults=_gepa_defaults,
         selects=True,
+        runs=_gepa_runs,
         resumes="its own state from the log folder, and answers from the cache",
     ),
     "copro": Optimizer(
