@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from slipway_server.errors import CollectionMissing, DataCorrupt
+from slipway_server.errors import CollectionMissing, ConfigInvalid, DataCorrupt, RetrievalUnavailable
 from slipway_server.retrieval import archive
 from slipway_server.retrieval.version import Version
 
@@ -88,7 +90,7 @@ def test_a_failed_publish_leaves_the_old_version(tmp_path: Path, shard_folder: P
     (shard_folder / "data").write_bytes(b"x")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tarfile.TarFile, "addfile", _full_disk)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(ConfigInvalid, match=r"SLIPWAY_DATA_DIR: .* cannot be written \(No space left on device\)"):
             archive.publish(shard_folder, tmp_path, version(2))
     assert archive.current(tmp_path, "docs") == before
     assert archive.intact(tmp_path, "docs")
@@ -96,7 +98,16 @@ def test_a_failed_publish_leaves_the_old_version(tmp_path: Path, shard_folder: P
 
 
 def _full_disk(*_: object, **__: object) -> None:
-    raise OSError("no space left on device")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_scratch_disk_names_the_remedy(
+    tmp_path: Path, shard_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = archive.publish(shard_folder, tmp_path, version(1))
+    monkeypatch.setattr(tarfile.TarFile, "makefile", _full_disk)
+    with pytest.raises(RetrievalUnavailable, match="SLIPWAY_SCRATCH_DIR"):
+        archive.unpack(tmp_path, published, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside"])

@@ -61,6 +61,17 @@ def test_a_file_that_is_not_text_names_itself(tmp_path: Path) -> None:
         list(read(tmp_path))
 
 
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs.jsonl").write_text('{"text": "x"}')
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(CorpusInvalid, match=r"cannot be read \(Permission denied\)"):
+        list(read(tmp_path / "docs.jsonl"))
+
+
 @pytest.mark.parametrize("name", ["empty.jsonl", "folder", "nowhere"])
 def test_an_empty_or_missing_corpus_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.jsonl").write_text("\n\n")

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway_server.errors import ConfigInvalid
 from slipway_server.retrieval.scratch import Scratch, sweep
 from slipway_server.retrieval.staging import Staging
 
@@ -26,6 +28,12 @@ def test_close_removes_the_folder(tmp_path: Path) -> None:
     scratch.close()
     scratch.close()
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_names_the_key(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ConfigInvalid, match="SLIPWAY_SCRATCH_DIR"):
+        Scratch(tmp_path / "file" / "below")
 
 
 def test_a_living_owner_keeps_its_folder(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from slipway_server.errors import CollectionMissing, DataCorrupt
+from slipway_server.errors import CollectionMissing, ConfigInvalid, DataCorrupt, RetrievalUnavailable
 from slipway_server.retrieval.version import Version
 
 POINTER = "current.json"
@@ -64,7 +64,19 @@ def current(data_dir: Path, collection: str) -> Published | None:
 
 
 def publish(shard_folder: Path, data_dir: Path, version: Version) -> Published:
-    """Pack a closed shard, switch the pointer to it and remove versions older than the one before it."""
+    """Pack a closed shard, switch the pointer to it and remove versions older than the one before it.
+
+    Raises ConfigInvalid where the data directory cannot be written; then nothing has changed.
+    """
+    try:
+        return _publish(shard_folder, data_dir, version)
+    except OSError as error:
+        raise ConfigInvalid(
+            f"SLIPWAY_DATA_DIR: {data_dir} cannot be written ({error.strerror})", key="SLIPWAY_DATA_DIR"
+        ) from error
+
+
+def _publish(shard_folder: Path, data_dir: Path, version: Version) -> Published:
     folder = home(data_dir, version.collection)
     folder.mkdir(parents=True, exist_ok=True)
     before = current(data_dir, version.collection)
@@ -92,7 +104,7 @@ def intact(data_dir: Path, collection: str) -> bool:
 
 
 def unpack(data_dir: Path, published: Published, target: Path) -> None:
-    """Unpack a version's shard into `target`. Raises CollectionMissing, DataCorrupt."""
+    """Unpack a version's shard into `target`. Raises CollectionMissing, DataCorrupt, RetrievalUnavailable."""
     path = archive_path(data_dir, published.version)
     try:
         if _sha256(path) != published.sha256:
@@ -108,6 +120,11 @@ def unpack(data_dir: Path, published: Published, target: Path) -> None:
             f"Collection {published.version.name} has no archive at {path}; run `slipway ingest` again",
             collection=published.version.collection,
         ) from None
+    except OSError as error:
+        raise RetrievalUnavailable(
+            f"Collection {published.version.name} cannot be unpacked into {target.parent} ({error.strerror}); it needs "
+            "a disk with room, SLIPWAY_SCRATCH_DIR"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -54,9 +54,12 @@ def read(corpus: str | Path, *, split: str | None = None, fields: Fields | None 
     else:
         raise CorpusInvalid(f"There is no file or folder at {corpus}; a Hugging Face dataset needs --split")
     found = False
-    for document in documents:
-        found = True
-        yield document
+    try:
+        for document in documents:
+            found = True
+            yield document
+    except OSError as error:
+        raise CorpusInvalid(f"The corpus {corpus} cannot be read ({error.strerror})") from error
     if not found:
         raise CorpusInvalid(f"The corpus {corpus} has no documents")
 

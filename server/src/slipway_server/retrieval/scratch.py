@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from slipway_server.errors import ConfigInvalid
+
 PREFIX = "slipway-"
 LOCK_FILE = ".owner"
 STALE_SECONDS = 60.0
@@ -26,16 +28,23 @@ class Scratch:
     with Scratch(settings.scratch_dir) as folder:
         …
 
+    Raises ConfigInvalid where `root` cannot be written.
+
     The owner holds a lock on a file inside; the kernel drops it when the process ends, however it ends.
     """
 
     def __init__(self, root: Path | None) -> None:
-        parent = Path(root) if root is not None else Path(tempfile.gettempdir())
-        parent.mkdir(parents=True, exist_ok=True)
-        sweep(parent)
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        self._lock = os.open(self.path / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        parent = root if root is not None else Path(tempfile.gettempdir())
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            sweep(parent)
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            self._lock = os.open(self.path / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ConfigInvalid(
+                f"SLIPWAY_SCRATCH_DIR: {parent} cannot be used ({error.strerror})", key="SLIPWAY_SCRATCH_DIR"
+            ) from error
 
     def close(self) -> None:
         """Remove the folder; harmless the second time."""
