@@ -33,6 +33,7 @@ async def main(folder: str, base_url: str, calls: int, lease_seconds: float) -> 
             "lm_base_url": base_url,
             "lm_api_key": "k",
             "cache_lease_seconds": lease_seconds,
+            "cache_timeout_seconds": 10.0,
         },
         environ={},
     )

@@ -73,10 +73,11 @@ def ops() -> FaultyOps:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[..., CacheConfig]:
-    """Cache configuration over the test's folder, with overrides by settings' names."""
+    """Cache configuration over the test's folder, patient with a busy machine, with overrides by settings' names."""
 
     def make(**overrides: Any) -> CacheConfig:
-        return CacheConfig.from_settings(load_settings({"cache_dir": tmp_path / "volume", **overrides}, environ={}))
+        values = {"cache_dir": tmp_path / "volume", "cache_timeout_seconds": 10.0, **overrides}
+        return CacheConfig.from_settings(load_settings(values, environ={}))
 
     return make
 

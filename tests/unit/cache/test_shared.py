@@ -138,7 +138,8 @@ async def test_an_open_folder_is_said_at_start_and_used_never(caches, config) ->
     shared = caches()
     with pytest.raises(ConfigInvalid, match="chmod"):
         await shared.start()
-    shared.put(ASK, ANSWER)
+    with await shared.flight.board("ab" * 32):
+        shared.put(ASK, ANSWER)
     await flushed(shared)
     assert list(folder.iterdir()) == []
 

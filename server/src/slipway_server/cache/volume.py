@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from slipway_server.cache.breaker import Breaker
+from slipway_server.cache.folder import Folder
 from slipway_server.cache.record import Miss
 from slipway_server.cache.store import DiskStore, reason_of
 from slipway_server.cache.workers import Workers
@@ -35,6 +36,8 @@ BACKLOG_CALLS = 4096
 BACKLOG_BYTES = 64 * 1024 * 1024
 """Of values that wait to be written; beyond it they stay in memory only."""
 FLUSH_SECONDS = 5.0
+PREPARE_SECONDS = 10.0
+"""Start-up may take longer than a look-up."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,10 @@ class Volume:
 
     async def prepare(self) -> None:
         """Make the folder. Raises ConfigInvalid where everybody may write to it; other faults are logged."""
-        if await self.call(lambda: self.store.folder) is None:
+        found = await self.call(self._prepared, budget_seconds=PREPARE_SECONDS)
+        if isinstance(found, ConfigInvalid):
+            raise found
+        if found is None:
             log.warning("cache_volume_unusable", extra={"consequence": "answers are remembered in memory only"})
 
     async def read(self, digest: str) -> bytes | Miss:
@@ -74,12 +80,10 @@ class Volume:
         self._breaker.answered()
         return _counted(found)
 
-    async def call(self, function: Callable[..., T], *args: object) -> T | None:
+    async def call(self, function: Callable[..., T], *args: object, budget_seconds: float | None = None) -> T | None:
         """Run a file operation; None where it failed, took too long or the volume is left alone."""
         future = self._begin(self._tried, function, *args)
-        found = future if isinstance(future, Miss) else await self._ended(future)
-        if isinstance(found, ConfigInvalid):
-            raise found
+        found = future if isinstance(future, Miss) else await self._ended(future, budget_seconds)
         return None if isinstance(found, Miss) else found
 
     def write(self, digest: str, value: bytes) -> Future[None]:
@@ -133,9 +137,9 @@ class Volume:
         metrics.CACHE_MISSES.labels(Miss.REFUSED).inc()
         return Miss.REFUSED
 
-    async def _ended(self, future: Future[T]) -> T | Miss:
+    async def _ended(self, future: Future[T], budget_seconds: float | None = None) -> T | Miss:
         try:
-            found = await asyncio.wait_for(asyncio.wrap_future(future), self._budget)
+            found = await asyncio.wait_for(asyncio.wrap_future(future), budget_seconds or self._budget)
         except TimeoutError:
             return self._gave_up(future)
         self._breaker.answered()
@@ -152,8 +156,7 @@ class Volume:
         with metrics.CACHE_VOLUME_SECONDS.labels("read").time():
             try:
                 return self.store.get(digest)
-            except ConfigInvalid as error:
-                log.error("cache_volume_refused", extra={"reason": error.message})
+            except ConfigInvalid:
                 return Miss.DENIED
 
     def _put(self, digest: str, value: bytes, done: Future[None]) -> None:
@@ -176,13 +179,19 @@ class Volume:
             self._unwritten.discard(done)
         done.set_result(None)
 
-    def _tried(self, function: Callable[..., T], *args: object) -> T | Miss | ConfigInvalid:
+    def _prepared(self) -> Folder | ConfigInvalid:
+        try:
+            return self.store.folder
+        except ConfigInvalid as error:
+            return error
+
+    def _tried(self, function: Callable[..., T], *args: object) -> T | Miss:
         try:
             return function(*args)
         except OSError as error:
             return reason_of(error)
-        except ConfigInvalid as error:
-            return error
+        except ConfigInvalid:
+            return Miss.DENIED
 
 
 def _counted(found: bytes | Miss) -> bytes | Miss:
