@@ -88,7 +88,8 @@ async def open_stack(settings: Settings, *, owner: OwnerLoop, flight: Flight | N
         backend, capabilities = OfflineBackend(), _offline_capabilities()
     else:
         backend, capabilities = open_provider(settings)
-    pods = await _pods(settings)
+    pods = await look_for_peers(settings) or settings.lm_replicas
+    metrics.LM_PODS_SEEN.set(pods)
     governor = Governor(_config(settings), backend, make_pacer(settings, pods=pods))
     governor.pacer.set_pods(pods)
     lm = _make_lm(settings, governor, owner, capabilities, flight)
@@ -178,11 +179,9 @@ def _offline_capabilities() -> Capabilities:
     return Capabilities(supported_params=ExtractiveReader.supported_params)
 
 
-async def _pods(settings: Settings) -> int:
-    found = await count_peers(settings.lm_peers_dns) if settings.lm_peers_dns else None
-    pods = found or settings.lm_replicas
-    metrics.LM_PODS_SEEN.set(pods)
-    return pods
+async def look_for_peers(settings: Settings) -> int | None:
+    """The pods that share the key now; None where nothing says so."""
+    return await count_peers(settings.lm_peers_dns) if settings.lm_peers_dns else None
 
 
 async def _upkeep(governor: Governor) -> None:
@@ -194,4 +193,7 @@ async def _upkeep(governor: Governor) -> None:
 async def _follow_peers(settings: Settings, governor: Governor) -> None:
     while True:
         await asyncio.sleep(PEERS_SECONDS * random.uniform(0.7, 1.3))
-        governor.pacer.set_pods(await _pods(settings))
+        pods = await look_for_peers(settings)
+        if pods is not None:
+            governor.pacer.set_pods(pods)
+            metrics.LM_PODS_SEEN.set(pods)
