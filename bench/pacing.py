@@ -90,6 +90,8 @@ class Scenario:
     first_share: float | None = None
     steps: Sequence[tuple[float, int]] = ()
     """(from_seconds, pods) where the number of pods changes."""
+    peers_delay_seconds: float = 0.0
+    """So much later do pods that were there before learn of a change; a new one knows."""
     pods_believed: int | None = None
     """What pods believe their number to be; None: the truth."""
     warmup_seconds: float = 120.0
@@ -256,8 +258,8 @@ class World:
         return self.outcome
 
     def _resize(self, count: int) -> None:
-        live = [pod for pod in self.pods if pod.alive]
-        believed = self.scenario.pods_believed or count
+        scenario, live = self.scenario, [pod for pod in self.pods if pod.alive]
+        believed = scenario.pods_believed or count
         for pod in live[count:]:
             pod.alive = False
         for _ in range(count - len(live)):
@@ -266,14 +268,15 @@ class World:
             pacer = PricedPacer(self._config, limits, now=self.clock.now, pods=believed, rng=dice)
             pod = _Pod(self, pacer)
             self.pods.append(pod)
-            for cls in self.scenario.background:
+            for cls in scenario.background:
                 for _ in range(64 // count):
                     self.clock.at(
                         self.clock.now() + self.dice.random(),
                         lambda pod=pod, cls=cls: pod.arrive(_Job(cls, 0.0, math.inf)),
                     )
         for pod in self.pods:
-            pod.pacer.set_pods(believed)
+            delay = scenario.peers_delay_seconds if pod in live else 0.0
+            self.clock.at(self.clock.now() + delay, lambda pod=pod: pod.pacer.set_pods(believed))
 
     def _arrival(self) -> None:
         scenario, now = self.scenario, self.clock.now()

@@ -65,8 +65,7 @@ def _reset(text: str | None, date: str, wall_seconds: float) -> float | None:
     if not text:
         return None
     if text[-1] in "smhd":
-        matched = _DURATION.fullmatch(text)
-        return _duration(matched.groups()) if matched else None
+        return _duration(text)
     plain = _number(text)
     if plain is not None:
         # Some gateways give the time as Unix seconds.
@@ -78,5 +77,12 @@ def _reset(text: str | None, date: str, wall_seconds: float) -> float | None:
         return None
 
 
-def _duration(parts: tuple[str | None, ...]) -> float:
-    return sum(float(part) * unit for part, unit in zip(parts, _UNIT_SECONDS, strict=True) if part)
+def _duration(text: str) -> float | None:
+    # Nearly every reply has one of these two; the expression costs ten times as much.
+    simple = _number(text[:-2]) if text.endswith("ms") else _number(text[:-1]) if text.endswith("s") else None
+    if simple is not None:
+        return simple * 0.001 if text.endswith("ms") else simple
+    matched = _DURATION.fullmatch(text)
+    if matched is None:
+        return None
+    return sum(float(part) * unit for part, unit in zip(matched.groups(), _UNIT_SECONDS, strict=True) if part)
