@@ -61,7 +61,7 @@ def refusal(error: SlipwayError, cause: BaseException | None = None) -> lm15.LM1
 
 def translate(error: BaseException) -> SlipwayError | None:
     """The catalogue's error for whatever left a program because of its LM; None where the LM is not the cause."""
-    links = list(_chain(error))
+    links = list(chain(error))
     for link in links:
         if isinstance(link, SlipwayError):
             return link
@@ -78,7 +78,7 @@ def is_billing(error: BaseException) -> bool:
     return getattr(error, "provider_code", None) in BILLING_CODES
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The error, its causes, and the members of exception groups, nearest first."""
     queue, seen = [error], set[int]()
     while queue:

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 from dspy.utils.exceptions import AdapterParseError
 
 from slipway_server.errors import AnswerUnparseable, DeadlineTooShort, ProgramFailed, SlipwayError
-from slipway_server.lm.errors import translate
+from slipway_server.lm.errors import chain, translate
 from slipway_server.request import RequestContext
 
 log = logging.getLogger(__name__)
@@ -17,13 +16,10 @@ log = logging.getLogger(__name__)
 
 def as_slipway_error(error: Exception, context: RequestContext) -> SlipwayError:
     """The catalogue's error for what a program raised."""
-    for link in _chain(error):
-        if isinstance(link, SlipwayError):
-            return link
     known = translate(error)
     if known is not None:
         return known
-    if any(isinstance(link, AdapterParseError) for link in _chain(error)):
+    if any(isinstance(link, AdapterParseError) for link in chain(error)):
         return AnswerUnparseable(
             "the LM's answer had not the fields of the signature, twice; try again or another model"
         )
@@ -34,11 +30,3 @@ def as_slipway_error(error: Exception, context: RequestContext) -> SlipwayError:
         f"the program raised {type(error).__name__}; the server's log has it under request id {context.request_id}",
         request_id=context.request_id,
     )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error with its causes."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
