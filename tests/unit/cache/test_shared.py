@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from slipway_server import request
-from slipway_server.cache import AnswerMemo, deferred
+from slipway_server.cache import AnswerMemo, care, deferred, volume
 from slipway_server.cache.breaker import Breaker
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -153,6 +153,15 @@ async def test_entry_store(caches) -> None:
     assert await two.store.get("text") == b"\x00\x01"
     with request.opened(request.RequestContext(use_cache=False)):
         assert await two.store.get("text") is None
+
+
+async def test_bulk_work_waits_for_room_instead_of_being_dropped(caches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume, "BACKLOG_BYTES", 50_000)
+    monkeypatch.setattr(volume, "CROWDED", 20)
+    shared = caches()
+    await asyncio.gather(*[shared.store.put(f"text {number}", bytes(1000)) for number in range(300)])
+    await flushed(shared)
+    assert await asyncio.to_thread(lambda: care.stats(shared.volume.store.folder).entries) == 300
 
 
 async def test_on_an_event_loop_nothing_waits(caches, ops) -> None:

@@ -208,9 +208,11 @@ class Entries:
         return value
 
     async def put(self, key: str, value: bytes) -> None:
-        """Store `value` under `key`; it is written in the background."""
+        """Store `value` under `key`; it is written in the background, and waits only where much is waiting already."""
         shared = self._shared
         if shared.usable():
+            if shared.volume:
+                await shared.volume.room()
             shared.publish(Entry(shared.keys.of_text(self._kind, key), value, shared.publish))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ T = TypeVar("T")
 READERS = 16
 WRITERS = 4
 BACKLOG_CALLS = 4096
+CROWDED = 256
 BACKLOG_BYTES = 64 * 1024 * 1024
 """Of values that wait to be written; beyond it they stay in memory only."""
 FLUSH_SECONDS = 5.0
@@ -104,6 +106,16 @@ class Volume:
             metrics.CACHE_WRITES.labels("dropped").inc()
             self._wrote(value, done)
         return done
+
+    async def room(self) -> None:
+        """Wait, within the budget, while many writes are waiting: for bulk work, which would else be dropped."""
+        deadline = time.monotonic() + self._budget
+        while (left := deadline - time.monotonic()) > 0:
+            with self._lock:
+                waiting = list(self._unwritten) if len(self._unwritten) > CROWDED else []
+            if not waiting:
+                return
+            await asyncio.wait([asyncio.wrap_future(random.choice(waiting))], timeout=left)
 
     def later(self, function: Callable[..., object], *args: object) -> None:
         """Run a file operation in the background; whether it worked does not matter."""
