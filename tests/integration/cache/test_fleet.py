@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fleet import Fleet
+from cache_fleet import Fleet
 
 from slipway_server.simulate.server import Provider
 

@@ -13,11 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
+import cache_sharing as sharing
 import pytest
-import sharing
-from conftest import NetworkVolume
-from fleet import Fleet
-from test_kill import check
+from cache_fleet import Fleet
+from cache_killing import check
+from cache_network import NetworkVolume
 
 from slipway_server.cache import CacheConfig, SharedCache
 from slipway_server.config import load_settings

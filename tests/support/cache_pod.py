@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process of a fleet, for tests: `pod.py FOLDER BASE_URL CALLS LEASE_SECONDS`.
+"""One process of a fleet, for tests: `cache_pod.py FOLDER BASE_URL CALLS LEASE_SECONDS`.
 
 Says "ready", waits for a line, makes CALLS identical calls at once and prints the answers with their tiers as JSON.
 """

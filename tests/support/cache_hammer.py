@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process that uses a cache without pause until it is killed: `hammer.py FOLDER REPORT KEYS`, or `… gc`.
+"""One process that uses a cache without pause until it is killed: `cache_hammer.py FOLDER REPORT KEYS`, or `… gc`.
 
 Every value names its key and repeats a word that no other value has, so that a reader can tell a right value from a
 torn, mixed or foreign one by itself. REPORT gets a line "reads hits wrong failed faults" now and then: failed are

@@ -12,7 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from pathlib import Path
 
-POD = Path(__file__).with_name("pod.py")
+POD = Path(__file__).with_name("cache_pod.py")
 
 
 class Fleet:
