@@ -100,7 +100,7 @@ def _mcnemar(better: int, worse: int) -> float:
 
 
 def _permutation(differences: Floats) -> float:
-    if not differences.any():
+    if not differences.any() or len(differences) < 2:
         return 1.0
     result = stats.permutation_test(
         (differences, np.zeros_like(differences)),
@@ -113,10 +113,20 @@ def _permutation(differences: Floats) -> float:
     return float(result.pvalue)
 
 
+def _resampled_means(differences: Floats) -> Floats:
+    """Few distinct values (scores of 0 and 1 give three) are counted, not picked: the same, 100 times as fast."""
+    n, dice = len(differences), np.random.default_rng(SEED)
+    values, counts = np.unique(differences, return_counts=True)
+    if len(values) <= n // 8:
+        means: Floats = dice.multinomial(n, counts / n, size=RESAMPLES) @ values / n
+    else:
+        means = differences[dice.integers(0, n, size=(RESAMPLES, n))].mean(axis=1)
+    return means
+
+
 def _bootstrap(differences: Floats) -> Interval:
     n = len(differences)
     if np.ptp(differences) == 0:
         return _of_equals(float(differences[0]), n, Interval(-1.0, 1.0))
-    picks = np.random.default_rng(SEED).integers(0, n, size=(RESAMPLES, n))
-    low, high = np.quantile(differences[picks].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(_resampled_means(differences), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high))

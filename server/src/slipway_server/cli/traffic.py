@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`slipway traffic …`: look at recorded answers, take them elsewhere, forget one user."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import typer
+
+from slipway_server.config import load_settings
+from slipway_server.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from slipway_server.traffic import Record, Traffic
+
+command = typer.Typer(add_completion=False, no_args_is_help=True)
+
+_DIR = typer.Option(None, "--dir", help="Folder of recorded traffic; default is SLIPWAY_TRAFFIC_DIR.")
+_SINCE = typer.Option(None, help="First day or moment, UTC, e.g. 2026-11-20 or 2026-11-20T08:00.")
+_UNTIL = typer.Option(None, help="Moment at which it ends, not included.")
+_JSON = typer.Option(False, "--json", help="Print JSON.")
+
+
+@command.callback()
+def _traffic() -> None:
+    """Look at recorded answers and feedback, take them elsewhere, or forget one user."""
+
+
+@command.command()
+def show(
+    dir_: Path | None = _DIR, since: str | None = _SINCE, until: str | None = _UNTIL, as_json: bool = _JSON
+) -> None:
+    """Show what is recorded: answers by day and variant, feedback, damage.
+
+    Example: slipway traffic show --since 2026-11-01
+    """
+    from slipway_server.traffic import read_feedback
+
+    folder = _folder(dir_)
+    traffic = _read(folder, since, until)
+    rows = _by_day(traffic.records)
+    feedback = read_feedback(folder)
+    ratings = {rating or "unrated": sum(item.rating == rating for item in feedback) for rating in ("good", "bad", "")}
+    if as_json:
+        damage = {"torn_lines": traffic.damage.torn, "unreadable_files": traffic.damage.unreadable}
+        _print_json({"days": rows, "feedback": ratings, "damage": damage})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "day", "variant", "artifact", "answers", "with content", "users", "p95 seconds", box=None, header_style="bold"
+    )
+    for row in rows:
+        shown = {**row, "p95_seconds": f"{row['p95_seconds']:.2f}"}
+        table.add_row(*(str(value) for value in shown.values()))
+    Console().print(table if rows else f"no answers recorded in {folder}")
+    typer.echo(f"feedback: {', '.join(f'{count} {rating}' for rating, count in ratings.items())}")
+    if traffic.damage.torn or traffic.damage.unreadable:
+        typer.echo(f"left out: {traffic.damage.torn} torn lines, {traffic.damage.unreadable} unreadable files")
+
+
+@command.command()
+def export(
+    dir_: Path | None = _DIR,
+    since: str | None = _SINCE,
+    until: str | None = _UNTIL,
+    inputs_only: bool = typer.Option(False, "--inputs", help="Inputs only, each once: questions for pre-warming."),
+    feedback: bool = typer.Option(False, "--feedback", help="Feedback instead of answers."),
+) -> None:
+    """Print records as JSON lines, oldest first.
+
+    Example: slipway traffic export --inputs > questions.jsonl
+    """
+    from dataclasses import asdict
+
+    from slipway_server.traffic import read_feedback
+
+    folder = _folder(dir_)
+    lines: list[dict[str, Any]]
+    if feedback:
+        lines = [asdict(item) for item in read_feedback(folder)]
+    else:
+        records = _read(folder, since, until).records
+        lines = _most_frequent(records) if inputs_only else [record.values() for record in records]
+    for line in lines:
+        typer.echo(orjson.dumps(line).decode())
+
+
+@command.command()
+def forget(
+    routing_key: str = typer.Option(..., help="Routing key of the user whose data is removed."),
+    dir_: Path | None = _DIR,
+    as_json: bool = _JSON,
+) -> None:
+    """Remove everything recorded for one user so far, and say what was removed.
+
+    Example: slipway traffic forget --routing-key user-17
+    """
+    from dataclasses import asdict
+
+    from slipway_server.improve.forget import forget_reports
+    from slipway_server.improve.places import loop_folder
+    from slipway_server.traffic import forget as forget_traffic
+    from slipway_server.traffic import pseudonym
+
+    folder = _folder(dir_)
+    done = forget_traffic(folder, routing_key, now=time.time())
+    settings = load_settings({"traffic_dir": folder})
+    examples = forget_reports(loop_folder(settings), pseudonym(routing_key))
+    values = {**asdict(done), "report_examples": examples}
+    if as_json:
+        _print_json(values)
+        return
+    typer.echo(f"removed {done.records} answers from {done.segments} segments, {done.feedback} pieces of feedback")
+    typer.echo(f"and {examples} examples from reports")
+    if done.pending:
+        typer.echo(
+            f"{done.pending} more are in segments that running servers write: no reader sees them any more, and the "
+            "servers drop them when they close the segments, within 5 minutes"
+        )
+    typer.echo("not searched: the answer cache (by content, not by user), logs, and artifacts with demos from feedback")
+
+
+def _folder(given: Path | None) -> Path:
+    from slipway_server.traffic import folder_of
+
+    return folder_of(load_settings({"traffic_dir": given}))
+
+
+def _read(folder: Path, since: str | None, until: str | None) -> Traffic:
+    from slipway_server.traffic import read_traffic
+
+    return read_traffic(folder, _moment(since, 0.0), _moment(until, float("inf")))
+
+
+def _moment(text: str | None, default: float) -> float:
+    if text is None:
+        return default
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise ConfigInvalid(f"'{text}' is no moment; write 2026-11-20 or 2026-11-20T08:00") from None
+
+
+def _by_day(records: list[Record]) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        day = datetime.fromtimestamp(record.time, UTC).date().isoformat()
+        groups.setdefault((day, record.variant, record.digest[:8]), []).append(record)
+    return [
+        {
+            "day": day,
+            "variant": variant,
+            "artifact": digest,
+            "answers": len(group),
+            "with_content": sum(bool(record.outputs) for record in group),
+            "users": len({record.routing for record in group if record.routing}),
+            "p95_seconds": sorted(record.elapsed_seconds for record in group)[int(0.95 * (len(group) - 1))],
+        }
+        for (day, variant, digest), group in sorted(groups.items())
+    ]
+
+
+def _most_frequent(records: list[Record]) -> list[dict[str, Any]]:
+    """Distinct inputs, the most frequent first."""
+    counts: dict[bytes, int] = {}
+    for record in records:
+        if record.inputs and record.variant != "shadow":
+            key = orjson.dumps(record.inputs, option=orjson.OPT_SORT_KEYS)
+            counts[key] = counts.get(key, 0) + 1
+    return [orjson.loads(key) for key, _ in sorted(counts.items(), key=lambda item: -item[1])]
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(orjson.dumps(values).decode())

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims: who may recompile. One alarm gives one claim, however many re-evaluations run; 30 days give two at most.
+
+claim(folder, digest, window, now)      # Claimed, or Refused with the reason
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway_server.improve.places import UNCOMPILED, load, publish
+
+MOST = 2
+WITHIN_SECONDS = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`granted`: this process recompiles. Otherwise `reason` says why not."""
+
+    granted: bool
+    reason: str
+
+
+def claim(loop: Path, digest: str, window: str, now: float) -> Claim:
+    """Ask for the recompilation of `digest` after the alarm of `window`."""
+    folder = loop / "claims"
+    path = folder / f"{digest[:16] or UNCOMPILED}-{window}.json"
+    if path.exists():
+        return Claim(False, f"the alarm of {window} has been acted on already")
+    recent = [found for found in _times(folder) if now - found < WITHIN_SECONDS]
+    if len(recent) >= MOST:
+        return Claim(False, f"{len(recent)} recompilations in 30 days already: a person must look first")
+    if not publish(path, {"digest": digest, "window": window, "time": now, "host": os.uname().nodename}):
+        return Claim(False, f"another re-evaluation acts on the alarm of {window}")
+    return Claim(True, f"the alarm of {window} is acted on")
+
+
+def _times(folder: Path) -> list[float]:
+    found = [load(path) for path in folder.glob("*.json")]
+    return [float(value["time"]) for value in found if value]

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removes one user's examples from the loop's reports: the JSON is written anew, and the page from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from slipway_server.artifacts.files import write_atomic
+from slipway_server.improve.page import page
+from slipway_server.improve.places import load, reports
+
+
+def forget_reports(loop: Path, routing: str) -> int:
+    """Remove the examples of one pseudonym; returns how many. Scores stay: they name requests, not users."""
+    removed = 0
+    for path in sorted(reports(loop).glob("*.json")):
+        report = load(path)
+        if not isinstance(report, dict) or "examples" not in report:
+            continue
+        kept = [example for example in report["examples"] if example.get("routing") != routing]
+        if len(kept) < len(report["examples"]):
+            removed += len(report["examples"]) - len(kept)
+            write_report(path, {**report, "examples": kept})
+    return removed
+
+
+def write_report(path: Path, report: dict[str, object]) -> None:
+    """Write a report as JSON, and the page beside it."""
+    write_atomic(path, orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    write_atomic(path.with_suffix(".html"), page(report).encode())
