@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     program: str = Field("slipway_server.programs.rag:RAG", description="Program to serve, package.module:Class.")
     artifact: Path | None = Field(None, description="Artifact file, or a store folder whose current artifact is meant.")
     artifact_digest: str | None = Field(None, description="Digest that the artifact must have.")
+    artifact_public_key: str | None = Field(
+        None, description="Ed25519 public key, PEM or its base64: artifacts must be signed by it."
+    )
+    artifact_public_key_file: Path | None = Field(None, description="File with that key, PEM; may hold several.")
+    code_revision: str | None = Field(None, description="Git commit of the running code, where there is no repository.")
     allow_uncompiled: bool = Field(False, description="Serve the program as it is where no artifact is named.")
     candidate_artifact: Path | None = Field(None, description="Artifact of the variant candidate.")
     candidate_artifact_digest: str | None = Field(None, description="Digest that the candidate must have.")

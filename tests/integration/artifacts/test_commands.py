@@ -12,6 +12,8 @@ import orjson
 import programs
 import pytest
 from artifact_drafts import CREATED, compiled, draft
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from slipway_server.artifacts import Store, manifest_path, save
 from slipway_server.artifacts.state import dump
@@ -100,6 +102,38 @@ def test_verify_says_everything_and_exits_with_1_where_it_refuses(slipway: Slipw
     assert code == 1
     assert "slipway artifact adopt" in out
     assert slipway("artifact", "verify", str(path), "--program", "nosuch:Program")[0] == 2
+
+
+def test_strict_refuses_warnings(slipway: Slipway, store: Store) -> None:
+    path = store.list()[0].path
+    words = ("artifact", "verify", str(path), "--program", TUTORIAL)
+    assert slipway(*words)[0] == 0
+    code, out, _ = slipway(*words, "--strict", "--json")
+    assert code == 1
+    assert orjson.loads(out)["refused"]
+    code, _, err = slipway(*words, "--collection", "nosuch")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_sign_then_verify_with_the_key(
+    slipway: Slipway, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(store.list()[0].path)
+    key = Ed25519PrivateKey.generate()
+    pem = Encoding.PEM
+    (tmp_path / "private.pem").write_bytes(key.private_bytes(pem, PrivateFormat.PKCS8, NoEncryption()))
+    public = key.public_key().public_bytes(pem, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "public.pem").write_bytes(public)
+    monkeypatch.setenv("SLIPWAY_ARTIFACT_PUBLIC_KEY_FILE", "public.pem")
+    code, out, _ = slipway("artifact", "verify", path, "--program", TUTORIAL)
+    assert code == 1
+    assert "is not signed" in out
+    assert slipway("artifact", "sign", path, "--key", "private.pem")[0] == 0
+    code, out, _ = slipway("artifact", "verify", path, "--program", TUTORIAL)
+    assert code == 0
+    assert "is signed by the configured key" in out
+    code, _, err = slipway("artifact", "sign", path, "--key", "nosuch.pem")
+    assert (code, err) == (2, "slipway: no key can be read from nosuch.pem\n")
 
 
 def test_adopt_then_verify(slipway: Slipway, tmp_path: Path) -> None:

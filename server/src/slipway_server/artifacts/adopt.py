@@ -20,7 +20,7 @@ import dspy
 import orjson
 
 from slipway_server.artifacts import provenance
-from slipway_server.artifacts.findings import Finding, Severity
+from slipway_server.artifacts.findings import Finding, note, warning
 from slipway_server.artifacts.loading import save_state
 from slipway_server.artifacts.manifest import Manifest, Optimizer, Retrieval
 from slipway_server.artifacts.state import AUGMENTED, BARE, METADATA, State, cut_demo
@@ -82,7 +82,7 @@ def adopt(
 def _converted(stored: State, program: dspy.Module, findings: list[Finding]) -> State:
     metadata = stored.get(METADATA)
     if not (isinstance(metadata, dict) and isinstance(metadata.get("dependency_versions"), dict)):
-        findings.append(_note("metadata", "the file does not say which DSPy wrote it"))
+        findings.append(note("metadata", "the file does not say which DSPy wrote it"))
         metadata = {"dependency_versions": {}}
     rest = {name: value for name, value in stored.items() if name != METADATA}
     if isinstance(program, dspy.Predict):
@@ -95,7 +95,7 @@ def _converted(stored: State, program: dspy.Module, findings: list[Finding]) -> 
                 state[name] = {"k": parameter.k}
             continue
         if old != name:
-            findings.append(_note("renamed", f"'{old}' is '{name}' in this version of DSPy"))
+            findings.append(note("renamed", f"'{old}' is '{name}' in this version of DSPy"))
         value = rest.pop(old)
         state[name] = _predictor(name, value, parameter, findings) if isinstance(parameter, dspy.Predict) else value
     return {**state, **rest, METADATA: metadata}
@@ -114,7 +114,7 @@ def _predictor(name: str, stored: Any, predictor: Any, findings: list[Finding]) 
     state = dict(stored)
     if state.get("lm") is not None:
         findings.append(
-            _warning("lm", f"'{name}': the file carries an LM, which is dropped", "SLIPWAY_LM_… names the LM")
+            warning("lm", f"'{name}': the file carries an LM, which is dropped", "SLIPWAY_LM_… names the LM")
         )
     signature = _signature(state, predictor.signature)
     _check_order(name, signature, predictor.signature)
@@ -122,7 +122,7 @@ def _predictor(name: str, stored: Any, predictor: Any, findings: list[Finding]) 
     kept = [_demo(demo, predictor.signature) for demo in demos] if isinstance(demos, list) else demos
     if isinstance(kept, list) and {} in kept:
         findings.append(
-            _warning(
+            warning(
                 "demos-unusable",
                 f"'{name}': {kept.count({})} of {len(kept)} demos have no input or no output of it",
                 "they are dropped; DSPy leaves them out of prompts, too",
@@ -180,11 +180,3 @@ def _retrieved(program: dspy.Module, state: State) -> int | None:
     names = [name for name, item in program.named_parameters() if isinstance(item, dspy.Retrieve)]
     stored = [value.get("k") for name in names if isinstance(value := state.get(name), dict)]
     return next((k for k in stored if isinstance(k, int)), None)
-
-
-def _note(code: str, message: str) -> Finding:
-    return Finding(Severity.NOTE, code, message)
-
-
-def _warning(code: str, message: str, remedy: str) -> Finding:
-    return Finding(Severity.WARNING, code, message, remedy)

@@ -11,10 +11,10 @@ import dspy
 
 from slipway_server.artifacts import state as states
 from slipway_server.artifacts.canonical import pretty
-from slipway_server.artifacts.files import write_pair
+from slipway_server.artifacts.files import Pair, write_pair
 from slipway_server.artifacts.findings import Finding, Served, Severity, Subject
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
-from slipway_server.artifacts.manifest import Manifest, digest_of, file_name
+from slipway_server.artifacts.manifest import Manifest, digest_of, file_name, name_of
 from slipway_server.artifacts.verify import ProgramFactory, examine, verify
 from slipway_server.errors import ArtifactInvalid
 
@@ -33,7 +33,7 @@ class LoadedArtifact:
     @property
     def name(self) -> str:
         """The file's name without .json."""
-        return self.path.name.removesuffix(".json")
+        return name_of(self.path)
 
     @property
     def digest(self) -> str:
@@ -84,9 +84,14 @@ def save(program: dspy.Module, manifest: Manifest, folder: Path) -> Path:
 def save_state(state: states.State, program: dspy.Module, manifest: Manifest, folder: Path) -> tuple[Path, Manifest]:
     """As `save`, with a state that did not come from `program` itself; also returns the manifest as written."""
     shape = shape_of(program)
-    stated = manifest.model_copy(update={"predictors": shape, "fingerprint": fingerprint_of(shape), "digest": ""})
+    stated = manifest.model_copy(
+        update={"predictors": shape, "fingerprint": fingerprint_of(shape), "digest": "", "signature": ""}
+    )
     stated = stated.model_copy(update={"digest": digest_of(state, stated.values())})
-    subject = Subject(folder / file_name(stated), program, pretty(state), pretty(stated.values()))
+    files = state_file, manifest_file = pretty(state), pretty(stated.values())
+    subject = Subject(
+        folder / file_name(stated), program, Pair(*files, stored_bytes=len(state_file) + len(manifest_file))
+    )
     examine(subject).raise_if_refused()
-    write_pair(subject.path, subject.state_bytes, subject.manifest_bytes)
+    write_pair(subject.path, *files)
     return subject.path, stated

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, fie
 from slipway_server.artifacts.canonical import canonical
 
 META_SUFFIX = ".meta.json"
+GZIP_SUFFIX = ".gz"
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -109,6 +110,8 @@ class Manifest(_Part):
     parent: str = ""
     """Digest of what this one was made from (adopt, migrate), or empty."""
     digest: str = ""
+    signature: str = ""
+    """Ed25519, base64, over the digest (signing.py); no part of the digest itself. Empty where not signed."""
 
     @field_serializer("created")
     def _created(self, value: datetime) -> str:
@@ -120,14 +123,19 @@ class Manifest(_Part):
 
 
 def digest_of(state: dict[str, Any], manifest: dict[str, Any]) -> str:
-    """sha256, in hex, over the canonical JSON of both files; the manifest's own `digest` is left out."""
-    stated = {key: value for key, value in manifest.items() if key != "digest"}
+    """sha256, in hex, over the canonical JSON of both files; the manifest's `digest` and `signature` are left out."""
+    stated = {key: value for key, value in manifest.items() if key not in ("digest", "signature")}
     return hashlib.sha256(canonical({"artifact": state, "manifest": stated})).hexdigest()
 
 
+def name_of(artifact: Path) -> str:
+    """`NAME` of `NAME.json` and of `NAME.json.gz`."""
+    return artifact.name.removesuffix(GZIP_SUFFIX).removesuffix(".json")
+
+
 def manifest_path(artifact: Path) -> Path:
-    """`NAME.meta.json` for `NAME.json`."""
-    return artifact.with_name(artifact.name.removesuffix(".json") + META_SUFFIX)
+    """`NAME.meta.json` for `NAME.json` and for `NAME.json.gz`."""
+    return artifact.with_name(name_of(artifact) + META_SUFFIX)
 
 
 def file_name(manifest: Manifest) -> str:

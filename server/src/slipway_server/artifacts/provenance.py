@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def revision(folder: Path) -> Revision:
     if not sha:
         return Revision()
     return Revision(sha=sha, dirty=bool(_git(folder, "status", "--porcelain", "--untracked-files=no")))
+
+
+@cache
+def running_revision() -> Revision:
+    """Of the working folder when this is first asked: what runs was imported by then, whatever is committed later."""
+    return revision(Path.cwd())
 
 
 def versions() -> Versions:

@@ -12,7 +12,7 @@ artifacts by file, remembers the previous ones and is all that promoting changes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from slipway_server.artifacts.canonical import pretty
 from slipway_server.artifacts.files import write_atomic
-from slipway_server.artifacts.manifest import META_SUFFIX, Manifest, manifest_path
+from slipway_server.artifacts.manifest import GZIP_SUFFIX, META_SUFFIX, Manifest, manifest_path, name_of
 from slipway_server.errors import ArtifactInvalid, ArtifactMissing
 
 POINTER = "current"
@@ -45,7 +45,7 @@ class Entry:
     @property
     def name(self) -> str:
         """The file's name without .json."""
-        return self.path.name.removesuffix(".json")
+        return name_of(self.path)
 
 
 class Store:
@@ -62,14 +62,20 @@ class Store:
         current = self.current()
         found = [
             Entry(path, manifest, path == current)
-            for path in sorted(self.folder.glob("*.json"))
-            if not path.name.endswith(META_SUFFIX) and (manifest := read_manifest(path)) is not None
+            for path in self._files()
+            if (manifest := read_manifest(path)) is not None
         ]
         return sorted(found, key=lambda entry: (entry.manifest.created, entry.name), reverse=True)
 
+    def _files(self) -> Iterable[Path]:
+        """Every artifact's file; of one that is there as it is and gzipped, the former."""
+        plain = {path for path in self.folder.glob("*.json") if not path.name.endswith(META_SUFFIX)}
+        gzipped = {path for path in self.folder.glob(f"*.json{GZIP_SUFFIX}") if path.with_suffix("") not in plain}
+        return sorted(plain | gzipped)
+
     def find(self, reference: str) -> Entry:
         """The one artifact whose file name or digest begins with `reference`. Raises ArtifactMissing."""
-        wanted = Path(reference).name.removesuffix(".json")
+        wanted = name_of(Path(reference))
         entries = self.list()
         exact = [entry for entry in entries if wanted in (entry.name, entry.manifest.digest)]
         matches = exact or [

@@ -11,7 +11,7 @@ one, because the next ones would rest on what it refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ import dspy
 
 from slipway_server.artifacts.checks import STAGES
 from slipway_server.artifacts.files import read_pair
-from slipway_server.artifacts.findings import Finding, Served, Severity, Subject
-from slipway_server.errors import ArtifactMissing
+from slipway_server.artifacts.findings import Check, Finding, Served, Severity, Subject
+from slipway_server.errors import ArtifactInvalid, ArtifactMissing
 
 ProgramFactory = Callable[[], dspy.Module]
 """Makes a fresh instance of the program; its class will do."""
@@ -38,6 +38,11 @@ class Report:
     def refused(self) -> bool:
         """Whether there is an error."""
         return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    @property
+    def warned(self) -> bool:
+        """Whether there is a warning."""
+        return any(finding.severity is Severity.WARNING for finding in self.findings)
 
     @property
     def verified(self) -> Subject:
@@ -60,17 +65,17 @@ def verify(
 ) -> Report:
     """Check the artifact at `path` against the code, the expected `digest` and the settings that it is served with."""
     try:
-        state_bytes, manifest_bytes = read_pair(path)
-    except ArtifactMissing as error:
-        missing = Finding(Severity.ERROR, "files-present", error.message, raises=ArtifactMissing)
-        return Report(path, (missing,), None)
-    return examine(Subject(path, program_factory(), state_bytes, manifest_bytes, digest, served or Served()))
+        pair = read_pair(path)
+    except (ArtifactMissing, ArtifactInvalid) as error:
+        code = "files-present" if isinstance(error, ArtifactMissing) else "gzip"
+        return Report(path, (Finding(Severity.ERROR, code, error.message, raises=type(error)),), None)
+    return examine(Subject(path, program_factory(), pair, digest, served or Served()))
 
 
-def examine(subject: Subject) -> Report:
+def examine(subject: Subject, stages: Sequence[Sequence[Check]] = STAGES) -> Report:
     """Run the stages on what was read."""
     findings: list[Finding] = []
-    for stage in STAGES:
+    for stage in stages:
         findings += [finding for check in stage for finding in check(subject)]
         if any(finding.severity is Severity.ERROR for finding in findings):
             break

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`slipway artifact …`: show, list, verify, adopt, promote and roll back artifacts."""
+"""`slipway artifact …`: the store here, checks and changes in modules of their own."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from slipway_server.config import load_settings
+from slipway_server.cli.artifact_change import adopt
+from slipway_server.cli.artifact_check import sign, verify
+from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from slipway_server.artifacts import Entry, Manifest, Report
+    from slipway_server.artifacts import Entry, Manifest
 
 command = typer.Typer(add_completion=False, no_args_is_help=True)
 
 _STORE = typer.Option(Path("artifacts"), "--store", help="Folder of the artifacts.")
-_WIDTH = 160
-_JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
 @command.callback()
@@ -29,7 +27,7 @@ def _artifact() -> None:
 
 
 @command.command("list")
-def list_(store: Path = _STORE, as_json: bool = _JSON) -> None:
+def list_(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
     """List the artifacts of a store, newest first.
 
     Example: slipway artifact list --store artifacts
@@ -38,7 +36,7 @@ def list_(store: Path = _STORE, as_json: bool = _JSON) -> None:
 
     entries = Store(store).list()
     if as_json:
-        _print_json([_values(entry) for entry in entries])
+        print_json([_values(entry) for entry in entries])
         return
     from rich.table import Table
 
@@ -59,7 +57,7 @@ def list_(store: Path = _STORE, as_json: bool = _JSON) -> None:
             str(scored.n) if scored else "",
         )
     if entries:
-        _console().print(table)
+        console().print(table)
     else:
         typer.echo(f"no artifacts in {store}")
 
@@ -68,18 +66,19 @@ def list_(store: Path = _STORE, as_json: bool = _JSON) -> None:
 def show(
     artifact: str | None = typer.Argument(None, help="Artifact; default is the store's current one."),
     store: Path = _STORE,
-    as_json: bool = _JSON,
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """Show one artifact: where it comes from, what it scored, its instructions and demos.
 
     Example: slipway artifact show 3f2a91c0
     """
     from slipway_server.artifacts import Store, resolve
+    from slipway_server.artifacts.files import read_pair
 
     entry = Store(store).find(artifact or resolve(store).name)
-    state = orjson.loads(entry.path.read_bytes())
+    state = orjson.loads(read_pair(entry.path).state)
     if as_json:
-        _print_json({**_values(entry), "state": state})
+        print_json({**_values(entry), "state": state})
         return
     from rich.table import Table
     from rich.text import Text
@@ -91,11 +90,13 @@ def show(
         for label, text in _contents(predictor):
             table.add_row(Text(f"{name} {label}", "bold"), Text(text))
     typer.echo(entry.name + (" (current)" if entry.current else ""))
-    _console().print(table)
+    console().print(table)
 
 
 @command.command()
-def promote(artifact: str = typer.Argument(..., help="Artifact."), store: Path = _STORE, as_json: bool = _JSON) -> None:
+def promote(
+    artifact: str = typer.Argument(..., help="Artifact."), store: Path = _STORE, as_json: bool = JSON_OPTION
+) -> None:
     """Make an artifact the store's current one.
 
     Example: slipway artifact promote 3f2a91c0
@@ -106,7 +107,7 @@ def promote(artifact: str = typer.Argument(..., help="Artifact."), store: Path =
 
 
 @command.command()
-def rollback(store: Path = _STORE, as_json: bool = _JSON) -> None:
+def rollback(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
     """Make the artifact before the current one current again.
 
     Example: slipway artifact rollback
@@ -116,112 +117,19 @@ def rollback(store: Path = _STORE, as_json: bool = _JSON) -> None:
     _print_current(Store(store).rollback(), as_json)
 
 
-@command.command()
-def verify(
-    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
-    program: str | None = typer.Option(None, help="Program that it is for, package.module:Class."),
-    digest: str | None = typer.Option(None, help="Digest that it must have."),
-    as_json: bool = _JSON,
-) -> None:
-    """Check an artifact against its digest, the program's code and the settings. Exit code 1: it is refused.
-
-    Example: slipway artifact verify artifacts/ --program my.module:RAG
-    """
-    settings = load_settings({"program": program, "artifact_digest": digest})
-    from slipway_server.artifacts import Served, resolve
-    from slipway_server.artifacts import verify as run
-    from slipway_server.runtime.imports import import_program
-
-    report = run(
-        resolve(artifact),
-        import_program(settings.program),
-        digest=settings.artifact_digest,
-        served=Served.from_settings(settings),
-    )
-    if as_json:
-        _print_json(_report_values(report))
-    else:
-        _print_report(report)
-    if report.refused:
-        raise typer.Exit(1)
-
-
-@command.command()
-def adopt(
-    file: Path = typer.Argument(..., help="JSON file that DSPy's save() wrote."),
-    program: str | None = typer.Option(None, help="Program that it is for, package.module:Class."),
-    store: Path | None = typer.Option(None, help="Folder to write to; default is the file's own."),
-    as_json: bool = _JSON,
-) -> None:
-    """Make an artifact of a file that DSPy saved without Slipway, of DSPy 2.4 or later. The file stays as it is.
-
-    Example: slipway artifact adopt rag.json --program my.module:RAG --store artifacts
-    """
-    settings = load_settings({"program": program})
-    from slipway_server.artifacts.adopt import adopt as run
-    from slipway_server.runtime.imports import import_program
-
-    folder = store or file.parent
-    path, findings = run(file, import_program(settings.program), program=settings.program, folder=folder)
-    if as_json:
-        _print_json({"artifact": str(path), "findings": [_finding_values(finding) for finding in findings]})
-        return
-    for finding in findings:
-        typer.echo(f"{finding.severity}: {finding.message}" + (f"; {finding.remedy}" if finding.remedy else ""))
-    typer.echo(f"written: {path}")
-
-
-def _console() -> Console:
-    """Tables are cut to a terminal's width, but not where the output goes to a file or a pipe."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, _WIDTH))
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+for check_or_change in (verify, sign, adopt):
+    command.command()(check_or_change)
 
 
 def _print_current(entry: Entry, as_json: bool) -> None:
     if as_json:
-        _print_json(_values(entry))
+        print_json(_values(entry))
     else:
         typer.echo(f"current: {entry.path}")
 
 
 def _values(entry: Entry) -> dict[str, Any]:
     return {"name": entry.name, "path": str(entry.path), "current": entry.current, "manifest": entry.manifest.values()}
-
-
-def _finding_values(finding: Any) -> dict[str, str]:
-    return {
-        "severity": str(finding.severity),
-        "check": finding.code,
-        "message": finding.message,
-        "remedy": finding.remedy,
-    }
-
-
-def _report_values(report: Report) -> dict[str, Any]:
-    return {
-        "artifact": str(report.path),
-        "refused": report.refused,
-        "findings": [_finding_values(finding) for finding in report.findings],
-    }
-
-
-def _print_report(report: Report) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    colours = {"error": "red", "warning": "yellow", "note": "dim"}
-    table = Table(box=None, show_header=False)
-    for finding in report.findings:
-        severity = Text(finding.severity, colours[finding.severity])
-        table.add_row(severity, finding.code, Text(finding.message), Text(finding.remedy))
-    _console().print(table)
-    typer.echo(f"{report.path.name}: {'refused' if report.refused else 'verified'}")
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:

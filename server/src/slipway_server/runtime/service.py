@@ -17,6 +17,7 @@ from typing import Any
 import dspy
 
 from slipway_server import request
+from slipway_server.artifacts.surroundings import same_collection
 from slipway_server.cache.memo import AnswerMemo
 from slipway_server.config import Settings
 from slipway_server.errors import FailureError, MethodUnsupported
@@ -173,6 +174,7 @@ class ProgramService:
         else:
             deadline = time.monotonic() + settings.dry_run_seconds
             await self._answer(variant, inputs, RequestContext(f"dry-run-{variant.name}", deadline, use_cache=False))
+            self._compare_collection(variant)
         if settings.prewarm_file is not None:
             names = variant.inputs.names
             questions = await asyncio.to_thread(
@@ -183,6 +185,13 @@ class ProgramService:
                 await self._answer(variant, variant.inputs.checked(inputs), context)
 
             await prewarm(run, questions, budget_seconds=settings.prewarm_seconds)
+
+    def _compare_collection(self, variant: Variant) -> None:
+        """Warn of another collection than the compiled one; which it is, is known once it was searched."""
+        retriever = self._stack.retriever
+        for finding in same_collection(variant.compiled_with, retriever.collection_version, retriever.embedder_name):
+            facts = {"artifact": variant.artifact.name, "check": finding.code, "detail": finding.message}
+            log.warning("artifact warning", extra=facts)
 
     async def _follow(self) -> None:
         while True:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from slipway_server.artifacts import Manifest, Served, Store, fingerprint, load, resolve
+from slipway_server.artifacts.manifest import Retrieval
 from slipway_server.config import Settings
 from slipway_server.errors import ArtifactRequired, ProgramInvalid, SlipwayError
 from slipway_server.runtime.fields import InputFields, output_names
@@ -40,6 +41,7 @@ class Variant:
     outputs: list[str]
     invoke: Invoke
     since: datetime
+    compiled_with: Retrieval = field(default_factory=Retrieval)
 
     def info(self, weight_bps: int, refused_update: str) -> VariantInfo:
         """The facts for ArtifactService."""
@@ -67,12 +69,13 @@ def sources(settings: Settings) -> list[Source]:
 def build_variant(source: Source, program_class: type[Any], settings: Settings, pool: ThreadPoolExecutor) -> Variant:
     """Verify and load the artifact into a fresh instance. Raises Artifact… errors, ProgramInvalid."""
     if source.path is None:
-        program, info = new_program(program_class), ArtifactInfo()
+        program, info, compiled_with = new_program(program_class), ArtifactInfo(), Retrieval()
     else:
         served = Served.from_settings(settings)
         path = resolve(source.path)
         loaded = load(path, lambda: new_program(program_class), digest=source.digest, served=served)
         program, info = loaded.program, artifact_info(loaded.name, loaded.manifest)
+        compiled_with = loaded.manifest.retrieval
     return Variant(
         name=source.name,
         program=program,
@@ -82,6 +85,7 @@ def build_variant(source: Source, program_class: type[Any], settings: Settings, 
         outputs=output_names(program),
         invoke=invoker(program, pool),
         since=datetime.now(UTC),
+        compiled_with=compiled_with,
     )
 
 
