@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import dspy
+import programs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,6 +116,13 @@ def test_any_inputs_are_taken_or_refused_as_the_callers_mistake(inputs: dict[str
 def test_probe_fills_what_is_required() -> None:
     assert set(InputFields.of(Typed()).probe() or {}) == {"question"}
     assert InputFields.of(dspy.Predict("image: dspy.Image -> answer")).probe() is None
+
+
+def test_looking_at_a_program_that_has_only_forward_warns_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr("dspy.primitives.module.logger.warning", warnings.append)
+    assert InputFields.of(programs.ForwardOnly()).names == ["question"]
+    assert warnings == []
 
 
 def test_predictions_become_json() -> None:
