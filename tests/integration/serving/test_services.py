@@ -71,7 +71,7 @@ async def test_the_runtime_gets_plain_values_and_what_the_caller_asked_for(
     assert (routing_key, pin, context.use_cache) == ("user-7", "candidate", False)
     remaining = context.remaining_seconds()
     assert remaining is not None
-    assert 15 < remaining <= 20
+    assert 15 < remaining < 20.2, "gRPC rounds a timeout on the wire up to tenths of a second"
 
 
 async def test_metadata_pins_like_the_field_and_must_agree_with_it(
