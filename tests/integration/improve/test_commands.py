@@ -84,6 +84,7 @@ def test_json_and_a_foreign_artifact(in_process: InProcess) -> None:
         (("--set", "k"), "not of the form key=value"),
         (("--metric", "nosuch"), "unknown metric 'nosuch'"),
         (("--program", "nosuch.module:Program"), "module nosuch is not installed"),
+        (("--program", "dspy:ChainOfThought"), "ChainOfThought() failed with TypeError"),
         (("--collection", "nosuch"), "nosuch"),
         (("--dev", "nosuch.jsonl"), "nosuch.jsonl: no such file"),
         (("--dev", "bad.jsonl"), "bad.jsonl:2: field 'question': "),
@@ -96,3 +97,10 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], hint: str, in_process: In
     [line] = [line for line in err.splitlines() if line.startswith("slipway: ")]
     assert hint in line
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_evaluate_says_in_one_line_that_a_program_cannot_be_made(in_process: InProcess) -> None:
+    code, _, err = in_process("evaluate", "--program", "dspy:ChainOfThought", "--dev", str(DATA / "dev.jsonl"))
+    assert code == 2
+    assert err.startswith("slipway: ChainOfThought() failed with TypeError")
+    assert err.count("\n") == 1

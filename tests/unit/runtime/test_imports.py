@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,13 @@ def test_a_module_with_a_syntax_error_is_the_users_mistake(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ProgramInvalid, match="half_written"):
         import_program("half_written:Mine")
+
+
+@pytest.mark.parametrize("failure", ["raise ValueError('two\\nlines')", "import math\nmath.nosuch", "1 / 0"])
+def test_whatever_a_module_raises_is_one_line(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken.py").write_text(f"{failure}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    with pytest.raises(ProgramInvalid, match="'broken:Mine': cannot be imported, ") as caught:
+        import_program("broken:Mine")
+    assert "\n" not in caught.value.message

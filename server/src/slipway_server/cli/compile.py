@@ -56,8 +56,9 @@ def compile_(
     from slipway_server.improve.optimizers import parse_settings
     from slipway_server.runtime.imports import import_program
     from slipway_server.runtime.session import open_session
+    from slipway_server.runtime.variants import new_program
 
-    uncompiled = import_program(settings.program)()
+    uncompiled = new_program(import_program(settings.program))
     plan = Plan(
         train=dataset_for(uncompiled, train),
         dev=dataset_for(uncompiled, dev),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -45,14 +46,15 @@ def evaluate(
     from slipway_server.improve.data import dataset_for
     from slipway_server.runtime.imports import import_program
     from slipway_server.runtime.session import open_session
+    from slipway_server.runtime.variants import new_program
 
-    program_class = import_program(settings.program)
+    fresh = partial(new_program, import_program(settings.program))
     name, digest, evaluated = "uncompiled", "", None
     if settings.artifact is not None:
         served = Served.from_settings(settings)
-        loaded = load(resolve(settings.artifact), program_class, digest=settings.artifact_digest, served=served)
+        loaded = load(resolve(settings.artifact), fresh, digest=settings.artifact_digest, served=served)
         name, digest, evaluated = loaded.name, loaded.digest, loaded.program
-    evaluated = evaluated or program_class()
+    evaluated = evaluated or fresh()
     examples, scored_by = dataset_for(evaluated, dev).examples, metric_named(metric)
     with open_session(settings) as session, stages(quiet=as_json, unit="examples") as progress:
         result = session.run(

@@ -12,7 +12,7 @@ from slipway_server.errors import ProgramInvalid
 
 
 def import_attribute(path: str) -> Any:
-    """What `package.module:Name` names. Raises ProgramInvalid, which says what is wrong with the path.
+    """What `package.module:Name` names. Raises ProgramInvalid, which says what is wrong with the path or the module.
 
     The current folder is searched too, as `python -m` does, so that a program beside the shell is found.
     """
@@ -23,15 +23,17 @@ def import_attribute(path: str) -> Any:
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     try:
-        return getattr(importlib.import_module(module_name), name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         what = "is not installed" if missing == module_name.split(".")[0] else "does not exist"
         raise ProgramInvalid(f"'{path}': module {missing} {what}", program=path) from None
-    except AttributeError:
-        raise ProgramInvalid(f"'{path}': module {module_name} has no {name}", program=path) from None
-    except (ImportError, SyntaxError) as error:
-        raise ProgramInvalid(f"'{path}': cannot be imported, {type(error).__name__}: {error}", program=path) from None
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ProgramInvalid(f"'{path}': cannot be imported, {why}", program=path) from error
+    if not hasattr(module, name):
+        raise ProgramInvalid(f"'{path}': module {module_name} has no {name}", program=path)
+    return getattr(module, name)
 
 
 def import_program(path: str) -> type[Any]:

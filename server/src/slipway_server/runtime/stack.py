@@ -10,12 +10,14 @@ await stack.aclose()
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from slipway_server import cache
 from slipway_server.cache import SharedCache
 from slipway_server.config import Settings
+from slipway_server.errors import ConfigInvalid, ProgramInvalid
 from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.lm.stack import LMStack
 from slipway_server.lm.stack import open_stack as open_lm
@@ -58,18 +60,31 @@ class Stack:
 
 
 async def open_stack(settings: Settings, owner: OwnerLoop) -> Stack:
-    """Open everything on the running loop, which must be `owner`'s. Raises SlipwayError."""
+    """Open everything on the running loop, which must be `owner`'s. Raises SlipwayError, with nothing left open."""
     asyncio.get_running_loop().set_default_executor(DspyExecutor())
+    callbacks = await asyncio.to_thread(_callbacks, settings.callbacks)
     shared = cache.open_cache(settings)
-    await shared.start()
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(shared.aclose)
+        await shared.start()
+        lm = await open_lm(settings, owner=owner, flight=shared.flight)
+        opened.pop_all()
     cache.install(shared)
     retriever = LazyRetriever(lambda: open_retriever(settings, store=shared.store))
     binding.bind(retriever, k=settings.retrieval_k, owner=owner)
-    return Stack(
-        settings=settings,
-        owner=owner,
-        cache=shared,
-        lm=await open_lm(settings, owner=owner, flight=shared.flight),
-        retriever=retriever,
-        callbacks=[import_attribute(path.strip())() for path in (settings.callbacks or "").split(",") if path.strip()],
-    )
+    return Stack(settings=settings, owner=owner, cache=shared, lm=lm, retriever=retriever, callbacks=callbacks)
+
+
+def _callbacks(paths: str | None) -> list[Any]:
+    """Instances of the classes that SLIPWAY_CALLBACKS names. Raises ConfigInvalid."""
+    return [_callback(path.strip()) for path in (paths or "").split(",") if path.strip()]
+
+
+def _callback(path: str) -> Any:
+    try:
+        return import_attribute(path)()
+    except ProgramInvalid as error:
+        raise ConfigInvalid(f"SLIPWAY_CALLBACKS: {error.message}", key="SLIPWAY_CALLBACKS") from error
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ConfigInvalid(f"SLIPWAY_CALLBACKS: {path}() failed with {why}", key="SLIPWAY_CALLBACKS") from error
