@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 import typer
 
+from slipway_server.cli.stages import stages
 from slipway_server.config import load_settings
 from slipway_server.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from slipway_server.config import Settings
-    from slipway_server.retrieval.ingest import Progress, Summary
+    from slipway_server.retrieval.ingest import Summary
 
 command = typer.Typer(add_completion=False)
 
@@ -55,10 +55,10 @@ def ingest(
         summary = _publish(settings)
     else:
         documents = read(str(corpus), split=split, fields=Fields(field, title_field, id_field))
-        with _progress(as_json) as progress:
-            summary = asyncio.run(
-                run(settings, documents, append=append, chunking=Chunking(min_chars=min_chars), progress=progress)
-            )
+        chunking = Chunking(min_chars=min_chars)
+        with stages(quiet=as_json, unit="passages") as report:
+            progress = partial(report, "ingest")
+            summary = asyncio.run(run(settings, documents, append=append, chunking=chunking, progress=progress))
     typer.echo(orjson.dumps(summary.as_json()).decode() if as_json else _sentence(summary))
 
 
@@ -66,42 +66,6 @@ def _publish(settings: Settings) -> Summary:
     from slipway_server.retrieval.snapshot import publish_from_server
 
     return asyncio.run(publish_from_server(settings))
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress | None]:
-    """A bar with rate and time left on standard error."""
-    if quiet:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("passages"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}/s, left"),
-        TimeRemainingColumn(),
-        TextColumn("taken"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None, rate="?")
-
-        def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
-            bar.update(task, rate=f"{speed:,.0f}" if speed else "?")
-
-        yield report
 
 
 def _sentence(summary: Summary) -> str:
