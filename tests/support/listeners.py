@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 from dspy.utils.callback import BaseCallback
 
@@ -12,7 +12,7 @@ from dspy.utils.callback import BaseCallback
 class Counting(BaseCallback):
     """Counts the events of the instance that was made last."""
 
-    seen: Counter[str] = Counter()
+    seen: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         Counting.seen = Counter()

@@ -70,6 +70,7 @@ async def _serve(settings: Settings, announce: Callable[[Serving, Server], None]
     from slipway_server.serving.lifecycle import run, stop_on_signals
     from slipway_server.traffic.hooks import recording
 
+    logs.adopt("dspy")
     stop = asyncio.Event()
     with stop_on_signals(stop):
         owner = OwnerLoop.of_running_loop()

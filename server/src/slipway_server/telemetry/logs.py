@@ -49,7 +49,7 @@ class TextFormatter(logging.Formatter):
     """Time, level, event and key=value fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
+        fields = " ".join(f"{key}={' '.join(str(value).split())}" for key, value in _fields(record).items())
         moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         line = f"{moment} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -61,3 +61,11 @@ def configure(level: str = "info", style: Literal["json", "text"] = "text") -> N
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("slipway_server").setLevel(level.upper())
+
+
+def adopt(library: str) -> None:
+    """Send a library's warnings the same way, where it has set up handlers of its own when it was imported."""
+    logger = logging.getLogger(library)
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
