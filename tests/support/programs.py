@@ -24,6 +24,18 @@ class TutorialRAG(dspy.Module):
         return dspy.Prediction(context=context, answer=prediction.answer)
 
 
+class Renamed(dspy.Module):
+    """TutorialRAG after a refactoring: another predictor, another field, another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retrieve = dspy.Retrieve(k=3)
+        self.reply = dspy.ChainOfThought("question, passages -> answer")
+
+    def forward(self, question):
+        return self.reply(passages=self.retrieve(question).passages, question=question)
+
+
 class TwoHop(dspy.Module):
     """Two retrievals, the second with a query that the first one's passages suggest. `forward` only."""
 

@@ -149,3 +149,21 @@ def test_adopt_then_verify(slipway: Slipway, tmp_path: Path) -> None:
     assert code == 2
     assert err.startswith("slipway: ")
     assert err.count("\n") == 1
+
+
+def test_migrate_then_verify(slipway: Slipway, store: Store) -> None:
+    path = store.promote(store.list()[0].name).path
+    renamed = ("--program", "programs:Renamed", "--rename", "generate_answer=reply", "--field", "context=passages")
+    code, out, _ = slipway("artifact", "migrate", "artifacts", *renamed, "--json")
+    assert code == 0
+    values = orjson.loads(out)
+    assert {finding["check"] for finding in values["findings"]} == {"instructions", "score"}
+    assert slipway("artifact", "verify", values["artifact"], "--program", "programs:Renamed")[0] == 0
+    assert (
+        Store(store.folder).find(Path(values["artifact"]).name).manifest.parent == store.find(path.name).manifest.digest
+    )
+    code, _, err = slipway("artifact", "migrate", "artifacts", *renamed[:2], "--rename", "generate_answer")
+    assert (code, err) == (2, "slipway: --rename generate_answer: write OLD=NEW\n")
+    code, _, err = slipway("artifact", "migrate", "artifacts", *renamed[:2])
+    assert code == 2
+    assert err.count("\n") == 1

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 import dspy
 
 from slipway_server.artifacts.canonical import canonical
+
+_TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\[\]()]| -> |,""")
+"""Quoted text, brackets and separators, as `type_name` writes them."""
 
 Shape = dict[str, str]
 """Predictor's name → its fields, as in `{"generate": "context: list[str], question: str -> answer: str"}`."""
@@ -36,10 +41,33 @@ def fingerprint_of(shape: Shape) -> str:
 
 def shape_of(program: dspy.Module) -> Shape:
     """Every predictor of `program` with its fields, in the order of the code."""
-    return {name: _fields(predictor.signature) for name, predictor in program.named_predictors()}
+    return {name: fields_text(predictor.signature) for name, predictor in program.named_predictors()}
 
 
-def _fields(signature: Any) -> str:
+def fields_of(shape: str) -> list[tuple[str, str]]:
+    """Names and types of the fields of one predictor, inputs first, out of a manifest's `predictors`.
+
+    `fields_of("context: list[str], question: str -> answer: str")[0]` is `("context", "list[str]")`. Separators inside
+    brackets and quotes belong to a type.
+    """
+    parts = [part.strip() for part in _separated(shape)]
+    return [(name, kind.strip()) for name, _, kind in (part.partition(":") for part in parts) if name]
+
+
+def _separated(shape: str) -> Iterator[str]:
+    """`shape`, cut at each comma and arrow that is not inside brackets or quotes."""
+    depth, start = 0, 0
+    for token in _TOKEN.finditer(shape):
+        text = token[0]
+        if text in (",", " -> ") and depth == 0:
+            yield shape[start : token.start()]
+            start = token.end()
+        depth += (text in "([") - (text in ")]") if len(text) == 1 else 0
+    yield shape[start:]
+
+
+def fields_text(signature: Any) -> str:
+    """The fields of a signature, as a manifest has them."""
     inputs = ", ".join(f"{name}: {type_name(info.annotation)}" for name, info in signature.input_fields.items())
     outputs = ", ".join(f"{name}: {type_name(info.annotation)}" for name, info in signature.output_fields.items())
     return f"{inputs} -> {outputs}"

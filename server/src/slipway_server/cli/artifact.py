@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from slipway_server.cli.artifact_change import adopt
+from slipway_server.cli.artifact_change import adopt, migrate
 from slipway_server.cli.artifact_check import sign, verify
 from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json
 
@@ -117,7 +117,7 @@ def rollback(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
     _print_current(Store(store).rollback(), as_json)
 
 
-for check_or_change in (verify, sign, adopt):
+for check_or_change in (verify, sign, adopt, migrate):
     command.command()(check_or_change)
 
 

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from slipway_server.cli.artifact_output import JSON_OPTION, finding_values, print_json
 from slipway_server.config import load_settings
+from slipway_server.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from slipway_server.artifacts import Finding
 
 
 def adopt(
@@ -27,6 +33,50 @@ def adopt(
 
     folder = store or file.parent
     path, findings = run(file, import_program(settings.program), program=settings.program, folder=folder)
+    _print_written(path, findings, as_json)
+
+
+def migrate(
+    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
+    program: str | None = typer.Option(None, help="Program as it is now, package.module:Class."),
+    rename: list[str] = typer.Option([], help="Predictor, OLD=NEW; the attribute's name will do. May be repeated."),
+    field: list[str] = typer.Option([], help="Field of any predictor, OLD=NEW. May be repeated."),
+    store: Path | None = typer.Option(None, help="Folder to write to; default is the artifact's own."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Make an artifact fit code whose predictors or fields have other names now. The given one stays as it is.
+
+    Example: slipway artifact migrate artifacts/ --program my.module:RAG --rename gen=answer --field context=passages
+    """
+    settings = load_settings({"program": program})
+    from slipway_server.artifacts import Served, resolve
+    from slipway_server.artifacts.migrate import migrate as run
+    from slipway_server.runtime.imports import import_program
+
+    path = resolve(artifact)
+    migrated, findings = run(
+        path,
+        import_program(settings.program),
+        program=settings.program,
+        predictors=_names("--rename", rename),
+        fields=_names("--field", field),
+        folder=store or path.parent,
+        served=Served.from_settings(settings),
+    )
+    _print_written(migrated, findings, as_json)
+
+
+def _names(option: str, given: list[str]) -> dict[str, str]:
+    names = {}
+    for text in given:
+        old, _, new = (part.strip() for part in text.partition("="))
+        if not (old and new) or "=" in new:
+            raise ConfigInvalid(f"{option} {text}: write OLD=NEW")
+        names[old] = new
+    return names
+
+
+def _print_written(path: Path, findings: Sequence[Finding], as_json: bool) -> None:
     if as_json:
         print_json({"artifact": str(path), "findings": finding_values(findings)})
         return
