@@ -147,8 +147,10 @@ class Settings(BaseSettings):
     traffic_retention_days: float = Field(30.0, gt=0, description="Recorded answers older than this are deleted.")
     loop_dir: Path | None = Field(None, description="Folder of the loop's results; unset means traffic_dir/loop.")
     loop_preset: Literal["daily", "weekly"] = Field("daily", description="How often live answers are re-evaluated.")
+    loop_job_template: str | None = Field(None, description="In a cluster: the suspended CronJob that recompiles.")
+    loop_release: str | None = Field(None, description="In a cluster: the Helm release, for names and commands.")
     judge_metric: str = Field(
-        "groundedness", description="Scores live answers: groundedness, semantic-f1 or module:function."
+        "groundedness", description="Scores live answers: groundedness or module:function."
     )
     judge_model: str | None = Field(None, description="LM that judges, as provider/model; unset means lm_model.")
     judge_base_url: str | None = Field(None, description="The judge's endpoint; unset means lm_base_url.")

@@ -19,7 +19,7 @@ contains exception text, secrets or another user's data::
     │   ├── ArtifactMissing, ArtifactInvalid, ArtifactForeign, ArtifactRequired
     │   ├── CollectionMissing, CollectionMismatch, CorpusInvalid, DatasetInvalid
     │   ├── ProviderAuth, ProviderBilling, ProviderModelUnknown, ProviderRejected
-    │   └── CompileFailed, RunVoid
+    │   └── CompileFailed, RunVoid, ClusterRefused
     ├── OverloadError             waiting helps; says how long
     │   ├── QueueWaitTooLong, ProviderRateLimited, EmbedderRateLimited, ServerBusy
     ├── UnavailableError          something that we need is away
@@ -233,6 +233,11 @@ class ProviderRejected(OperatorError):
 class CompileFailed(OperatorError):
     reason = "COMPILE_FAILED"
     meaning = "The optimizer made no usable program; the message says why."
+
+
+class ClusterRefused(OperatorError):
+    reason = "CLUSTER_REFUSED"
+    meaning = "The Kubernetes API server refuses a call of the loop, or does not answer; the message has its reason."
 
 
 class RunVoid(OperatorError):

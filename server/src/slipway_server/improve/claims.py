@@ -38,6 +38,11 @@ def claim(loop: Path, digest: str, window: str, now: float) -> Claim:
     return Claim(True, f"the alarm of {window} is acted on")
 
 
+def give_back(loop: Path, digest: str, window: str) -> None:
+    """Take a claim back whose recompilation met an outage, so that a later run may try again."""
+    (loop / "claims" / f"{digest[:16] or UNCOMPILED}-{window}.json").unlink(missing_ok=True)
+
+
 def _times(folder: Path) -> list[float]:
     found = [load(path) for path in folder.glob("*.json")]
     return [float(value["time"]) for value in found if value]

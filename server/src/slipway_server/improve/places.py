@@ -5,6 +5,9 @@
     artifacts/<digest>-<judge>/windows/<day>.json      one window's result, written once
     artifacts/<digest>-<judge>/scores/<day>-….jsonl    every judged answer's score, so that a run can be resumed
     claims/<digest>-<day>.json                         who may recompile, for which alarm
+    triggers/<digest>-<day>.json                       the report of that alarm without users' texts; never changed
+    gates/<digest>-<day>.json                          what the recompilation came to
+    rejected/…                                         compiled programs that did not pass
     reports/…                                          what people read
     latest.json                                        the newest report's figures; servers show them as metrics
 
@@ -66,6 +69,10 @@ class Places:
         """The report as JSON; the page lies beside it."""
         return reports(self.loop) / f"{self.short}-{window}.json"
 
+    def trigger(self, window: str) -> Path:
+        """A confirmed alarm's report."""
+        return triggers(self.loop) / f"{self.short}-{window}.json"
+
     def retire(self, label: str) -> None:
         """Put baseline and windows aside: the next run begins a new baseline."""
         with suppress(FileNotFoundError):
@@ -84,6 +91,16 @@ def loop_folder(settings: Settings) -> Path:
 def reports(loop: Path) -> Path:
     """All reports."""
     return loop / "reports"
+
+
+def triggers(loop: Path) -> Path:
+    """Confirmed alarms."""
+    return loop / "triggers"
+
+
+def gates(loop: Path) -> Path:
+    """Results of recompilations."""
+    return loop / "gates"
 
 
 def latest(loop: Path) -> Path:

@@ -44,8 +44,8 @@ from slipway_server.traffic import Record, read_traffic
 Progress = Callable[[str, int, int | None], None]
 
 
-def _silent(stage: str, done: int, total: int | None) -> None:
-    return None
+def silent(stage: str, done: int, total: int | None) -> None:
+    """Progress for nobody."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Outcome:
     """The worst answers of the newest window, with their scores."""
 
 
-def reevaluate(session: Session, setup: Setup, on_progress: Progress = _silent) -> Outcome:
+def reevaluate(session: Session, setup: Setup, on_progress: Progress = silent) -> Outcome:
     """Run once. Raises OperatorError where the deployment is wrong; a provider in trouble gives INCONCLUSIVE."""
     guard, void, judged = None, "", 0
     try:

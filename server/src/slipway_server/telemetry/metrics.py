@@ -122,4 +122,10 @@ TRAFFIC_RECORDS = _counter(
     "Sampled answers: written, or lost with the reason (queue full, volume, redaction); failed counts failed writes.",
     "outcome",
 )
+QUALITY_VERDICT = _gauge("slipway_quality_verdict", "1 for the newest verdict of `slipway reevaluate`.", "verdict")
+QUALITY_SCORE = _gauge(
+    "slipway_quality_score", "Score of live answers in the newest window: score, low, high; and baseline.", "kind"
+)
+QUALITY_CUSUM = _gauge("slipway_quality_cusum_ratio", "Evidence of a drop; at 1 it must be confirmed.")
+QUALITY_AGE = _gauge("slipway_quality_age_seconds", "Time since the newest re-evaluation.")
 FEEDBACK = _counter("slipway_feedback_total", "Feedback by rating; stored, or duplicate.", "rating", "outcome")

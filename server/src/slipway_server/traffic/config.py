@@ -19,6 +19,8 @@ class TrafficConfig:
 
     folder: Path
     redactor: Redactor
+    loop: Path | None = None
+    """Folder of the loop's results, whose newest figures servers show as metrics."""
     sample: float = 0.05
     retention_seconds: float = 30 * DAY_SECONDS
     rotate_bytes: int = 8 * 1024 * 1024
@@ -36,6 +38,7 @@ class TrafficConfig:
         allowed = [name.strip() for name in (settings.traffic_fields or "").split(",") if name.strip()]
         return cls(
             folder=settings.traffic_dir,
+            loop=settings.loop_dir or settings.traffic_dir / "loop",
             redactor=Redactor(allowed, hooks_named(settings.traffic_redact)),
             sample=settings.traffic_sample,
             retention_seconds=settings.traffic_retention_days * DAY_SECONDS,

@@ -25,6 +25,7 @@ from slipway_server.telemetry import metrics
 from slipway_server.traffic.config import TrafficConfig
 from slipway_server.traffic.forget import forgotten, scrub
 from slipway_server.traffic.framing import frame
+from slipway_server.traffic.quality import show_quality
 from slipway_server.traffic.record import CONTEXT, Record, sampled
 from slipway_server.traffic.retention import drop_old
 from slipway_server.traffic.segments import REQUESTS, SegmentWriter
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 3.0
 """What a stop waits for the volume."""
 UPKEEP_SECONDS = 3600.0
+QUALITY_SECONDS = 60.0
 
 
 class Recorder:
@@ -53,7 +55,7 @@ class Recorder:
         self._writer = SegmentWriter(config.folder / REQUESTS, wall())
         self._synced = 0.0
         self._blocked_until = 0.0
-        self._kept_up = float("-inf")
+        self._kept_up = self._shown = float("-inf")
         self._unsynced = False
         self._thread = threading.Thread(target=self._work, name="slipway-traffic", daemon=True)
         self._thread.start()
@@ -139,6 +141,9 @@ class Recorder:
         if now - self._kept_up >= UPKEEP_SECONDS and now >= self._blocked_until:
             self._kept_up = now
             drop_old(self._config.folder, self._wall() - self._config.retention_seconds)
+        if self._config.loop is not None and now - self._shown >= QUALITY_SECONDS:
+            self._shown = now
+            show_quality(self._config.loop, self._wall())
 
     def _close(self) -> None:
         path = self._writer.close()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop's newest figures as metrics of every server: a CronJob's own metrics are gone before they are scraped.
+
+show_quality(Path("…/loop"), now=time.time())
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from slipway_server.telemetry import metrics
+
+LATEST = "latest.json"
+VERDICTS = ("BASELINING", "HEALTHY", "WATCH", "DEGRADED", "INCONCLUSIVE", "JUDGE_MOVED")
+
+
+def show_quality(loop: Path, now: float) -> None:
+    """Set the gauges from the newest report; without one they stay as they are."""
+    try:
+        found = orjson.loads((loop / LATEST).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return
+    for verdict in VERDICTS:
+        metrics.QUALITY_VERDICT.labels(verdict).set(verdict == found.get("verdict"))
+    for kind in ("score", "low", "high", "baseline"):
+        if found.get(kind) is not None:
+            metrics.QUALITY_SCORE.labels(kind).set(found[kind])
+    metrics.QUALITY_CUSUM.set(found.get("cusum_ratio") or 0.0)
+    metrics.QUALITY_AGE.set(max(0.0, now - found.get("time", now)))
