@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 import pytest
 from dspy.utils.exceptions import AdapterParseError
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slipway_server import cache
@@ -112,6 +112,20 @@ def test_prompts_are_those_of_dspys_chat_adapter(demos: list[dict[str, Any]], qu
     adapter = SlipwayAdapter(memoise=True)
     assert adapter.format(signature, demos, inputs) == expected
     assert adapter.format(signature, demos, inputs) == expected, "and the same from memory"
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text | st.lists(text | st.integers())
+
+
+@settings(max_examples=80, deadline=None)
+@given(values, st.sampled_from(["str", "list[str]", "int", "list", "dict", "str | None"]), text)
+def test_values_are_formatted_as_dspy_formats_them(value: Any, annotation: str, question: str) -> None:
+    numbers = isinstance(value, list) and not all(isinstance(item, str) for item in value)
+    assume(annotation != "str" or not numbers)  # DSPy itself fails on these
+    signature = dspy.Signature(f"field: {annotation}, question -> answer: list[int], sure: bool")
+    for inputs in ({"field": value, "question": question}, {"field": value}, {}):
+        expected = dspy.ChatAdapter().format(signature, [], inputs)
+        assert SlipwayAdapter(memoise=True).format(signature, [], inputs) == expected
 
 
 def test_other_demos_of_the_same_signature_are_formatted_anew() -> None:

@@ -9,9 +9,10 @@ again when it changes.
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from pathlib import Path
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -22,8 +23,10 @@ from dspy.lm15 import RouterConfig
 
 from slipway_server.config import Settings
 from slipway_server.errors import ConfigInvalid
+from slipway_server.keyfile import KeyFile
 from slipway_server.lm import exchange
 from slipway_server.lm.engines import Capabilities
+from slipway_server.lm.errors import refusal
 
 CONNECT_SECONDS = 10.0
 NO_KEY = "none"
@@ -41,7 +44,11 @@ class NativeBackend:
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """The whole answer."""
-        return await self._engine.complete(request)
+        if not self._engine._providers:
+            return await self._engine.complete(request)
+        # The engine looks up its provider in a thread, because the first time it makes one; a hop costs more than that.
+        provider, routed = self._engine._target(request)
+        return await provider.complete(routed)
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[lm15.StreamEvent]:
         """The answer as events."""
@@ -53,27 +60,6 @@ class NativeBackend:
         """Close every connection."""
         await self._engine.aclose()
         await self._transport.aclose()
-
-
-class KeyFile:
-    """A key that is read again when its file changes (a Secret mounted into the pod). Called in a worker thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read_at: tuple[int, int] | None = None
-        self._key = ""
-
-    def __call__(self) -> str:
-        try:
-            status = self._path.stat()
-            version = (status.st_mtime_ns, status.st_ino)
-            if version != self._read_at:
-                self._key, self._read_at = self._path.read_text().strip(), version
-        except OSError:
-            raise lm15.NotConfiguredError(f"the key file {self._path.name} cannot be read") from None
-        if not self._key:
-            raise lm15.NotConfiguredError(f"the key file {self._path.name} is empty")
-        return self._key
 
 
 class _ReportingTransport:
@@ -118,6 +104,8 @@ def open_provider(settings: Settings) -> tuple[NativeBackend, Capabilities]:
         read_timeout=settings.lm_attempt_timeout_seconds + 5.0,
         max_connections=settings.lm_max_concurrency,
         user_agent="slipway",
+        # Otherwise the environment is searched for proxies at every request.
+        trust_env=bool(urllib.request.getproxies()),
     )
     key = _credential(settings)
     config = RouterConfig(
@@ -132,8 +120,16 @@ def open_provider(settings: Settings) -> tuple[NativeBackend, Capabilities]:
 def _credential(settings: Settings) -> str | Callable[[], str] | None:
     """The key, or how to get it; None leaves it to the provider's own environment variable."""
     if settings.lm_api_key_file is not None:
-        return KeyFile(settings.lm_api_key_file)
+        return partial(_read, KeyFile(settings.lm_api_key_file, "SLIPWAY_LM_API_KEY_FILE"))
     if settings.lm_api_key is not None:
         return settings.lm_api_key.get_secret_value()
     # Never another service's key from the environment to an endpoint that was named explicitly.
     return NO_KEY if settings.lm_base_url else None
+
+
+def _read(key: KeyFile) -> str:
+    """The key, in a worker thread of the engine."""
+    try:
+        return key()
+    except ConfigInvalid as error:
+        raise refusal(error) from error

@@ -12,6 +12,7 @@ The prompts are byte for byte those of dspy.ChatAdapter. Three things differ fro
 
 from __future__ import annotations
 
+import json
 import random
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -66,6 +67,24 @@ class SlipwayAdapter(dspy.ChatAdapter):
         key = ("demos", id(signature), *(id(demo) for demo in demos))
         return list(self._memoised(key, (signature, list(demos)), lambda: make(signature, demos)))
 
+    def format_user_message_content(
+        self, signature: Any, inputs: dict[str, Any], prefix: str = "", suffix: str = "", main_request: bool = False
+    ) -> str:
+        """As DSPy's, which builds a pydantic TypeAdapter for each value; texts and lists of texts need none."""
+        fields = {name: field for name, field in signature.input_fields.items() if name in inputs}
+        texts = [_plain_text(field, inputs[name]) for name, field in fields.items()]
+        if None in texts:
+            return super().format_user_message_content(signature, inputs, prefix, suffix, main_request)
+        parts = [prefix, *(f"[[ ## {name} ## ]]\n{text}" for name, text in zip(fields, texts, strict=True))]
+        if main_request:
+            requirements = self.user_message_output_requirements(signature)
+            parts += [requirements] if requirements is not None else []
+        return "\n\n".join([*parts, suffix]).strip()
+
+    def user_message_output_requirements(self, signature: Any) -> str:
+        make = super().user_message_output_requirements
+        return self._memoised(("requirements", id(signature)), signature, lambda: make(signature))
+
     def _memoised(self, key: _Key, owners: Any, make: Any) -> Any:
         """`make()`, remembered by the identity of `owners`, which the entry keeps alive so that no id is used again."""
         if self._memo is None:
@@ -75,6 +94,15 @@ class SlipwayAdapter(dspy.ChatAdapter):
             if len(self._memo) > _MEMO_ENTRIES:
                 self._memo.popitem(last=False)
         return self._memo[key][1]
+
+
+def _plain_text(field: Any, value: Any) -> str | None:
+    """How DSPy formats a value, where that takes no serialisation; None elsewhere."""
+    if type(value) is str:
+        return value
+    if type(value) is list and field.annotation is not str and all(type(item) is str for item in value):
+        return json.dumps(value, ensure_ascii=False)
+    return None
 
 
 @contextmanager
