@@ -194,6 +194,20 @@ def test_a_deadline_that_cannot_hold_the_wait_is_refused_at_once(virtual: Virtua
     virtual(main)
 
 
+def test_a_deadline_that_passes_in_the_queue_is_called_so(virtual: Virtual, bench: Any, scripted: Any) -> None:
+    async def main() -> None:
+        it = bench(scripted(seconds=10.0), max_concurrency=1)
+        first = asyncio.create_task(it.ask())
+        await asyncio.sleep(0)
+        started = it.loop.time()
+        assert isinstance(await refused(it.ask(deadline=2.0)), DeadlineTooShort)
+        assert it.loop.time() - started == pytest.approx(2.0)
+        assert (await first).text
+        assert len(it.backend.sent_at) == 1
+
+    virtual(main)
+
+
 def test_interactive_calls_go_before_batch(virtual: Virtual, bench: Any, scripted: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

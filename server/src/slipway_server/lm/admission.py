@@ -79,7 +79,8 @@ class Admission:
         except TimeoutError:
             self._gate.withdraw(waiter)
             self._meters.shed(call.cls, "deadline")
-            raise refusal(DeadlineTooShort("the deadline passed while the LM call waited for its turn")) from None
+            late = DeadlineTooShort("the deadline passed while the LM call waited for its turn")
+            raise refusal(late) from late
         except BaseException:
             self._gate.withdraw(waiter)
             raise

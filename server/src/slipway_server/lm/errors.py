@@ -43,7 +43,10 @@ CONTEXT_PHRASES = ("context length", "context window", "context size", "maximum 
 
 
 def refusal(error: SlipwayError, cause: BaseException | None = None) -> lm15.LM15Error:
-    """The lm15 error to raise so that `error` survives DSPy: `raise refusal(QueueWaitTooLong("…"))`."""
+    """The lm15 error to raise so that `error` survives DSPy: `raise refusal(QueueWaitTooLong("…"))`.
+
+    Its cause is `error`; in an `except` block say `from error` as well, for `from None` would take the cause away.
+    """
     error.__cause__ = cause
     kind: type[lm15.LM15Error]
     if isinstance(error, OverloadError):
