@@ -83,7 +83,9 @@ async def test_the_key_file_is_read_again(tmp_path: Path) -> None:
         key.unlink()
         with pytest.raises(dspy.lm15.ConfigurationError) as caught:
             await stack.governor.complete(lm_request(stack))
-        assert isinstance(translate(caught.value), ConfigInvalid)
+        meaning = translate(caught.value)
+        assert isinstance(meaning, ConfigInvalid)
+        assert meaning.message == f"SLIPWAY_LM_API_KEY_FILE: {key} cannot be read"
         await stack.aclose()
 
 

@@ -31,10 +31,10 @@ from slipway_server.errors import (
     ProviderRejected,
     SlipwayError,
 )
+from slipway_server.keyfile import KeyFile
 from slipway_server.request import RequestContext
 from slipway_server.retrieval.endpoint import EndpointConfig, EndpointEmbedder
 from slipway_server.retrieval.endpoint_errors import retry_after_seconds
-from slipway_server.retrieval.keyfile import ApiKey
 from slipway_server.retrieval.staging import Staging
 
 DIMENSION = 8
@@ -77,7 +77,7 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 
 @asynccontextmanager
 async def client(
-    url: str, store: Staging | None = None, key: ApiKey | None = None, waits: list[float] | None = None
+    url: str, store: Staging | None = None, key: SecretStr | KeyFile | None = None, waits: list[float] | None = None
 ) -> AsyncIterator[EndpointEmbedder]:
     """An embedder whose waits are only noted."""
 
@@ -85,7 +85,7 @@ async def client(
         if waits is not None:
             waits.append(seconds)
 
-    config = EndpointConfig(url, "model", DIMENSION, 5.0, key or ApiKey(None, None, "SLIPWAY_EMBEDDING_API_KEY"))
+    config = EndpointConfig(url, "model", DIMENSION, 5.0, key)
     embedder = EndpointEmbedder(config, store, sleep=sleep)
     try:
         yield embedder
@@ -122,7 +122,7 @@ async def test_a_text_is_asked_for_once_per_endpoint_model_and_dimension(endpoin
         again = await embedder.embed(["two", "three", "one"])
     np.testing.assert_array_equal(again[[2, 0]], first)
     assert [asked["input"] for asked in endpoint.requests] == [["one", "two"], ["three"]]
-    other = EndpointConfig(endpoint.url, "other", DIMENSION, 5.0, ApiKey(None, None, "K"))
+    other = EndpointConfig(endpoint.url, "other", DIMENSION, 5.0)
     embedder = EndpointEmbedder(other, store)
     await embedder.embed(["one"])
     await embedder.aclose()
@@ -203,7 +203,7 @@ async def test_what_waiting_does_not_help_fails_at_once(
     endpoint: Endpoint, failure: Callable[[], web.Response], kind: type[SlipwayError]
 ) -> None:
     endpoint.failures = [failure()]
-    async with client(endpoint.url, key=ApiKey(SecretStr("sk-secret"), None, "K")) as embedder:
+    async with client(endpoint.url, key=SecretStr("sk-secret")) as embedder:
         with pytest.raises(kind) as caught:
             await embedder.embed(["a private text"])
     assert len(endpoint.requests) == 1
@@ -234,7 +234,7 @@ async def test_a_longer_model_is_asked_to_shorten_and_a_shorter_one_refused(endp
 async def test_a_key_file_is_read_again_when_it_changes(endpoint: Endpoint, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("first\n")
-    async with client(endpoint.url, key=ApiKey(SecretStr("ignored"), file, "SLIPWAY_EMBEDDING_API_KEY")) as embedder:
+    async with client(endpoint.url, key=KeyFile(file, "SLIPWAY_EMBEDDING_API_KEY_FILE")) as embedder:
         await embedder.embed(["a"])
         file.write_text("the second\n")
         await embedder.embed(["b"])
@@ -253,7 +253,8 @@ def test_models_of_the_openai_scheme() -> None:
 
 
 def test_a_key_never_shows() -> None:
-    assert "sk-" not in repr(ApiKey(SecretStr("sk-secret"), None, "SLIPWAY_EMBEDDING_API_KEY"))
+    values = {"embedding_model": "openai/m", "embedding_api_key": "sk-secret"}
+    assert "sk-" not in repr(EndpointConfig.from_settings(load_settings(values, environ={})))
 
 
 @pytest.mark.parametrize(("value", "expected"), [("", None), ("soon", None), ("-3", 0.0), ("0.5", 0.5)])

@@ -17,13 +17,14 @@ import httpx
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
 from slipway_server import request
 from slipway_server.cache.protocol import EntryStore
 from slipway_server.config import Settings
 from slipway_server.errors import CollectionMismatch, ConfigInvalid, DeadlineTooShort, EmbedderUnavailable
+from slipway_server.keyfile import KeyFile
 from slipway_server.retrieval.endpoint_errors import refused, retrying
-from slipway_server.retrieval.keyfile import ApiKey
 from slipway_server.telemetry.metrics import EMBEDDED_TEXTS
 
 BATCH = 100
@@ -35,13 +36,13 @@ CONNECTIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """Where and what to ask. `model` as the endpoint knows it."""
+    """Where and what to ask. `model` as the endpoint knows it; `key` None sends none."""
 
     base_url: str
     model: str
     dimension: int
     timeout_seconds: float
-    key: ApiKey
+    key: SecretStr | KeyFile | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> EndpointConfig:
@@ -53,12 +54,13 @@ class EndpointConfig:
                 f"SLIPWAY_EMBEDDING_MODEL {name[:60]} is not built in: set SLIPWAY_EMBEDDING_BASE_URL to its endpoint",
                 key="SLIPWAY_EMBEDDING_BASE_URL",
             )
+        file = settings.embedding_api_key_file
         return cls(
             base_url=base_url.rstrip("/"),
             model=name.removeprefix(OPENAI_PREFIX),
             dimension=settings.embedding_dimension,
             timeout_seconds=settings.embedding_timeout_seconds,
-            key=ApiKey(settings.embedding_api_key, settings.embedding_api_key_file, "SLIPWAY_EMBEDDING_API_KEY"),
+            key=KeyFile(file, "SLIPWAY_EMBEDDING_API_KEY_FILE") if file is not None else settings.embedding_api_key,
         )
 
 
@@ -146,7 +148,7 @@ class EndpointEmbedder:
         body: dict[str, Any] = {"model": self._config.model, "input": texts, "encoding_format": "float"}
         if self._shorten:
             body["dimensions"] = self.dimension
-        key = await self._config.key.read()
+        key = await self._key()
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         url = f"{self._config.base_url}/embeddings"
         try:
@@ -158,6 +160,12 @@ class EndpointEmbedder:
         if response.status_code != httpx.codes.OK:
             raise refused(response, self._config.base_url, self._config.model)
         return response.content
+
+    async def _key(self) -> str | None:
+        key = self._config.key
+        if isinstance(key, KeyFile):
+            return await asyncio.to_thread(key)
+        return key.get_secret_value() if key is not None else None
 
 
 def _unit_rows(body: bytes, count: int) -> NDArray[np.float32]:
