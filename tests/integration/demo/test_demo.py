@@ -16,13 +16,19 @@ import pytest
 SECONDS = 90
 
 
+def typing() -> dict[str, str]:
+    """The environment of a user who has configured nothing and activated the virtual environment."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "DSPY_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
+    return inherited | {"COLUMNS": "200", "PATH": path}
+
+
 def demo(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run it as a user does, with no configuration but `environment`."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "DSPY_"))}
     return subprocess.run(
         [sys.executable, "-m", "slipway_server.demo", *words],
         cwd=cwd,
-        env=inherited | {"COLUMNS": "200"} | environment,
+        env=typing() | environment,
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -96,6 +102,17 @@ def test_it_says_that_no_language_model_answers_and_how_to_use_one(output: str) 
 def test_everything_stays_in_its_folder(output: str, workplace: Path) -> None:
     assert [path.name for path in workplace.iterdir()] == [".slipway"]
     assert [path.name for path in (workplace / ".slipway").iterdir()] == ["demo"]
+
+
+def test_the_commands_that_it_shows_can_be_typed(output: str, workplace: Path) -> None:
+    shown = [line[2:] for line in output.splitlines() if line.startswith("$ ")]
+    assert [line.split()[:2] for line in shown[1:]] == [["slipway", step] for step in ("ingest", "compile", "serve")]
+    again = "; ".join([shown[0], shown[1]])
+    done = subprocess.run(
+        ["bash", "-ec", again], cwd=workplace, env=typing(), capture_output=True, text=True, check=True
+    )
+    assert re.match(r"merrin-\w{8} is up to date", done.stdout)
+    assert all("--collection merrin" in line for line in shown[1:])
 
 
 def test_a_folder_with_other_contents_is_left_alone(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from slipway_server.demo.stage import Stage, StepFailed
 from slipway_server.errors import SlipwayError
 
 COLLECTION = "merrin"
+COLLECTION_OPTION = ("--collection", COLLECTION)
 PROGRAM = "slipway_server.demo.program:Guide"
 QUESTIONS = (
     "Which ship of Merrin Ferries is the oldest?",
@@ -41,7 +42,7 @@ def run(
     console = Console(highlight=False)
     settings = load_settings()
     offline = settings.lm_model == OFFLINE_MODEL
-    stage = Stage.prepare(folder, SLIPWAY_COLLECTION=COLLECTION, SLIPWAY_DRAIN_SECONDS="0.5")
+    stage = Stage.prepare(folder, SLIPWAY_DRAIN_SECONDS="0.5")
     show.opening(console, settings.lm_model, offline)
     _ingest(console, stage)
     _compile(console, stage)
@@ -51,7 +52,8 @@ def run(
 
 def _ingest(console: Console, stage: Stage) -> None:
     show.step(console, 1, "Ingest", "79 passages about islands that do not exist become a versioned collection.")
-    _typed(console, stage, "ingest", "--corpus", _shown("corpus.jsonl"), "--collection", COLLECTION)
+    show.command(console, "export", f"SLIPWAY_DATA_DIR={stage.folder / 'data'}")
+    _typed(console, stage, "ingest", "--corpus", _shown("corpus.jsonl"), *COLLECTION_OPTION)
 
 
 def _compile(console: Console, stage: Stage) -> None:
@@ -65,12 +67,12 @@ def _compile(console: Console, stage: Stage) -> None:
     data = ("--train", _shown("train.jsonl"), "--dev", _shown("dev.jsonl"))
     how = ("--optimizer", "labeled-few-shot", "--set", "k=8", "--metric", "token-f1")
     where = ("--out", str(stage.folder / "artifacts"), "--promote", "--log-dir", str(stage.folder / "compile"))
-    _typed(console, stage, "compile", "--program", PROGRAM, *data, *how, *where)
+    _typed(console, stage, "compile", "--program", PROGRAM, *COLLECTION_OPTION, *data, *how, *where)
 
 
 def _serve_and_ask(console: Console, stage: Stage) -> None:
     show.step(console, 3, "Serve", "A process of its own: it verifies the artifact, makes a dry run, then takes calls.")
-    words = ("--program", PROGRAM, "--artifact", str(stage.folder / "artifacts"))
+    words = ("--program", PROGRAM, "--artifact", str(stage.folder / "artifacts"), *COLLECTION_OPTION)
     show.command(console, "slipway", "serve", *words)
     with stage.serving(*words) as server:
         ready = f"{server.facts['ready_seconds']:.1f} s after the start"
