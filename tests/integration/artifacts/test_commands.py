@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from slipway_server.artifacts import Store, manifest_path, save
+from slipway_server.artifacts.manifest import Measured
 from slipway_server.artifacts.state import dump
 from slipway_server.cli import main
 
@@ -148,6 +149,55 @@ def test_adopt_then_verify(slipway: Slipway, tmp_path: Path) -> None:
     code, _, err = slipway("artifact", "adopt", "rag.json", "--program", "programs:TwoHop")
     assert code == 2
     assert err.startswith("slipway: ")
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    """Artifacts that differ in instructions, a demo and what was measured."""
+    paths = []
+    for words, tokens in (("Answer [briefly].", 400.0), ("Answer | in `words`.", 1000.0)):
+        program = compiled(programs.TutorialRAG())
+        predictor = program.generate_answer.predict
+        predictor.signature = predictor.signature.with_instructions(words)
+        predictor.demos = predictor.demos[: 1 if tokens == 400.0 else 2]
+        measured = Measured(score=0.5, interval=(0.4, 0.6), n=30, prompt_tokens=tokens, completion_tokens=100.0)
+        paths.append(save(program, draft(compiled=measured), tmp_path / "artifacts"))
+    return str(paths[0]), str(paths[1])
+
+
+def test_diff_in_words_in_markdown_and_as_json(
+    slipway: Slipway, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("artifact", "diff", *two, "--program", TUTORIAL)
+    code, out, _ = slipway(*words)
+    assert code == 0
+    assert "Answer [-[briefly]-]{+| in `words`+}." in out
+    assert "+ labelled: question: q2; answer: a2" in out
+    assert "not known (SLIPWAY_LM_PRICES)" in out
+    monkeypatch.setenv("SLIPWAY_LM_PRICES", "0.5:2")
+    code, out, _ = slipway(*words, "--markdown")
+    assert code == 0
+    assert out.startswith("| | before | after |\n| --- | --- | --- |\n| artifact | ")
+    assert "| tokens per answer, measured | 400 + 100 | 1,000 + 100 |" in out
+    assert "| 1,000 answers | $0.400 | $0.700 |" in out
+    assert "```text\nAnswer [-[briefly]-]{+| in `words`+}.\n```" in out
+    found = orjson.loads(slipway(*words, "--json")[1])
+    assert [found[side]["usd_per_1000"] for side in ("before", "after")] == pytest.approx([0.4, 0.7])
+    assert [found[side]["interval"] for side in ("before", "after")] == [[0.4, 0.6]] * 2
+    [predictor] = found["predictors"]
+    assert predictor["demos_kept"] == 1
+    assert predictor["demos"] == [{"before": None, "after": {"question": "q2", "answer": "a2"}, "fields": []}]
+    estimated = [found[side]["estimated"]["fixed_tokens"]["generate_answer.predict"] for side in ("before", "after")]
+    assert 0 < estimated[0] < estimated[1]
+
+
+def test_diff_without_the_programs_code(slipway: Slipway, two: tuple[str, str]) -> None:
+    code, out, _ = slipway("artifact", "diff", *two)
+    assert code == 0
+    assert "not known (--program)" in out
+    code, _, err = slipway("artifact", "diff", two[0], "nosuch.json")
+    assert code == 2
     assert err.count("\n") == 1
 
 

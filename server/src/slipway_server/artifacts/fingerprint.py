@@ -50,20 +50,25 @@ def fields_of(shape: str) -> list[tuple[str, str]]:
     `fields_of("context: list[str], question: str -> answer: str")[0]` is `("context", "list[str]")`. Separators inside
     brackets and quotes belong to a type.
     """
-    parts = [part.strip() for part in _separated(shape)]
-    return [(name, kind.strip()) for name, _, kind in (part.partition(":") for part in parts) if name]
+    return [(name, kind) for name, kind, _ in _parsed(shape)]
 
 
-def _separated(shape: str) -> Iterator[str]:
-    """`shape`, cut at each comma and arrow that is not inside brackets or quotes."""
-    depth, start = 0, 0
-    for token in _TOKEN.finditer(shape):
-        text = token[0]
-        if text in (",", " -> ") and depth == 0:
-            yield shape[start : token.start()]
-            start = token.end()
+def inputs_of(shape: str) -> list[str]:
+    """Names of the input fields in such a text."""
+    return [name for name, _, is_output in _parsed(shape) if not is_output]
+
+
+def _parsed(shape: str) -> Iterator[tuple[str, str, bool]]:
+    """Name, type and whether it is an output; cut at each comma and arrow that is not inside brackets or quotes."""
+    depth, start, is_output = 0, 0, False
+    ends = [(token[0], token.start(), token.end()) for token in _TOKEN.finditer(shape)]
+    for text, begin, end in [*ends, (",", len(shape), len(shape))]:
+        if text in (",", " -> ") and (depth == 0 or end == len(shape)):
+            name, _, kind = shape[start:begin].partition(":")
+            if name.strip():
+                yield name.strip(), kind.strip(), is_output
+            start, is_output = end, is_output or text == " -> "
         depth += (text in "([") - (text in ")]") if len(text) == 1 else 0
-    yield shape[start:]
 
 
 def fields_text(signature: Any) -> str:

@@ -24,14 +24,12 @@ from dspy.signatures.signature import infer_prefix
 from pydantic import ValidationError
 
 from slipway_server.artifacts import provenance
-from slipway_server.artifacts.checks import FILE_STAGES
-from slipway_server.artifacts.files import read_pair
-from slipway_server.artifacts.findings import RECOMPILE, RESTORE, Finding, Served, Subject, note, warning
+from slipway_server.artifacts.findings import RECOMPILE, RESTORE, Finding, Served, note, warning
 from slipway_server.artifacts.fingerprint import fields_of, fields_text
 from slipway_server.artifacts.loading import save_state
 from slipway_server.artifacts.manifest import Manifest
 from slipway_server.artifacts.state import BARE, METADATA, PredictorState, State, cut_demo
-from slipway_server.artifacts.verify import ProgramFactory, examine
+from slipway_server.artifacts.verify import ProgramFactory, verify_files
 from slipway_server.errors import ArtifactForeign, ArtifactInvalid, ConfigInvalid
 
 
@@ -87,7 +85,7 @@ def migrate(
         ConfigInvalid: It has nothing of a name that is given.
     """
     fresh = program_factory()
-    report = examine(Subject(path, fresh, read_pair(path), served=served or Served()), FILE_STAGES)
+    report = verify_files(path, served=served)
     report.raise_if_refused()
     old = report.verified
     move = _Move(_Names("predictor", predictors), _Names("field", fields), old.manifest, fresh)

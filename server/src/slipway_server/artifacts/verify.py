@@ -17,7 +17,7 @@ from pathlib import Path
 
 import dspy
 
-from slipway_server.artifacts.checks import STAGES
+from slipway_server.artifacts.checks import FILE_STAGES, STAGES
 from slipway_server.artifacts.files import read_pair
 from slipway_server.artifacts.findings import Check, Finding, Served, Severity, Subject
 from slipway_server.errors import ArtifactInvalid, ArtifactMissing
@@ -64,12 +64,27 @@ def verify(
     path: Path, program_factory: ProgramFactory, *, digest: str | None = None, served: Served | None = None
 ) -> Report:
     """Check the artifact at `path` against the code, the expected `digest` and the settings that it is served with."""
+    return _examined(path, program_factory, digest, served, STAGES)
+
+
+def verify_files(path: Path, *, served: Served | None = None) -> Report:
+    """As `verify`, as far as that goes without the program: JSON, manifest, digest, size and signature."""
+    return _examined(path, dspy.Module, None, served, FILE_STAGES)
+
+
+def _examined(
+    path: Path,
+    program_factory: ProgramFactory,
+    digest: str | None,
+    served: Served | None,
+    stages: Sequence[Sequence[Check]],
+) -> Report:
     try:
         pair = read_pair(path)
     except (ArtifactMissing, ArtifactInvalid) as error:
         code = "files-present" if isinstance(error, ArtifactMissing) else "gzip"
         return Report(path, (Finding(Severity.ERROR, code, error.message, raises=type(error)),), None)
-    return examine(Subject(path, program_factory(), pair, digest, served or Served()))
+    return examine(Subject(path, program_factory(), pair, digest, served or Served()), stages)
 
 
 def examine(subject: Subject, stages: Sequence[Sequence[Check]] = STAGES) -> Report:

@@ -11,6 +11,7 @@ import typer
 
 from slipway_server.cli.artifact_change import adopt, migrate
 from slipway_server.cli.artifact_check import sign, verify
+from slipway_server.cli.artifact_diff import diff
 from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def rollback(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
     _print_current(Store(store).rollback(), as_json)
 
 
-for check_or_change in (verify, sign, adopt, migrate):
+for check_or_change in (verify, sign, adopt, migrate, diff):
     command.command()(check_or_change)
 
 

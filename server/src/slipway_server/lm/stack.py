@@ -40,7 +40,7 @@ from slipway_server.telemetry import metrics
 REFRESH_SECONDS = 1.0
 PEERS_SECONDS = 7.0
 """Time between look-ups of the pods, with jitter."""
-CAUTIOUS_BURST_SECONDS = 1.0
+CAUTIOUS_BURST_SECONDS = 0.25
 
 
 class OfflineBackend:
@@ -133,11 +133,12 @@ def _config(settings: Settings) -> GovernorConfig:
         attempt_timeout_seconds=settings.lm_attempt_timeout_seconds,
         queue_cap_seconds=settings.lm_queue_cap_seconds,
         retries=RetryConfig(settings.lm_max_attempts, settings.lm_retry_after_cap_seconds),
-        prices=_prices(settings.lm_prices),
+        prices=prices_of(settings.lm_prices),
     )
 
 
-def _prices(text: str | None) -> tuple[float, float] | None:
+def prices_of(text: str | None) -> tuple[float, float] | None:
+    """US dollars per million prompt and completion tokens, of SLIPWAY_LM_PRICES. Raises ConfigInvalid."""
     if text is None:
         return None
     try:
