@@ -20,7 +20,7 @@ from slipway_server.lm.pacing.carry import CARRIED_SECONDS, Carry
 from slipway_server.lm.pacing.clock import SteadyClock
 from slipway_server.lm.pacing.fixed import FixedPacer
 from slipway_server.lm.pacing.headers import levels_of
-from slipway_server.lm.pacing.priced import PricedConfig, PricedPacer
+from slipway_server.lm.pacing.priced import JOINING_SECONDS, PricedConfig, PricedPacer
 from slipway_server.lm.pacing.share import SharePacer
 from slipway_server.lm.pacing.types import Level, Need, Unpaced
 from slipway_server.request import TrafficClass
@@ -183,15 +183,32 @@ def test_priced_goes_faster_from_a_full_bucket_than_from_an_empty_one() -> None:
     for remaining in (590.0, 240.0, 60.0, 1.0):
         clock = HandClock()
         pacer = priced(clock)
-        pacer.book(URGENT, Need())
-        clock.seconds += 1
-        pacer.succeeded(
-            URGENT, Need(), clock.seconds - 1, {"requests": Level(remaining, 600.0, (600 - remaining) / 10)}, None
-        )
+        for _ in range(2):
+            pacer.book(URGENT, Need())
+            clock.seconds += JOINING_SECONDS
+            level = Level(remaining, 600.0, (600 - remaining) / 10)
+            pacer.succeeded(URGENT, Need(), clock.seconds - 1, {"requests": level}, None)
         rates.append({cls: 1 / pacer.drain_seconds(cls, Need()) for cls in (URGENT, BATCH)})
     assert rates[0][URGENT] > 10 > rates[3][URGENT] > 0
     assert rates[0][BATCH] > rates[1][BATCH] > rates[2][BATCH]
     assert rates[2][URGENT] > 10 * rates[2][BATCH], "at a tenth of the bucket only interactive calls go on"
+
+
+def test_a_pod_that_joins_begins_slowly_and_no_large_request_pays_for_it() -> None:
+    clock = HandClock()
+    pacer = priced(clock, requests=600.0, tokens=60_000.0)
+    assert pacer.drain_seconds(URGENT, Need()) == pytest.approx(0.1), "at its share until it sees the level"
+    levels = {"requests": Level(90.0, 600.0, 51.0), "tokens": Level(9000.0, 60_000.0, 51.0)}
+    paces = []
+    for _ in range(4):
+        clock.seconds += JOINING_SECONDS / 3
+        pacer.succeeded(URGENT, Need(), clock.seconds, levels, None)
+        paces.append(1 / pacer.drain_seconds(URGENT, Need()))
+        large = pacer.drain_seconds(URGENT, Need(1, 50_000, 25_000, 25_000))
+        assert large < 50 + JOINING_SECONDS
+    assert paces[0] < 0.2 * paces[3]
+    assert paces == sorted(paces)
+    assert pacer.facts().requests_per_second[URGENT] == pytest.approx(paces[3])
 
 
 def test_priced_pauses_the_class_that_got_a_429() -> None:

@@ -33,6 +33,8 @@ class Bucket:
         """The newest `remaining`; None before the first header."""
         self.level_at = now
         """When the attempt left that brought it."""
+        self.known_at = -math.inf
+        """When the first one left."""
         self.set_limit(limit_per_minute)
         self.size = self._believed_size()
 
@@ -56,13 +58,14 @@ class Bucket:
             self.set_limit(level.limit_per_minute)
         self._learn_size(level)
         self._learn_demand(level.remaining, sent_at)
-        self.level, self.level_at = level.remaining, sent_at
+        self._know(level.remaining, sent_at)
 
     def emptied(self, sent_at: float) -> bool:
         """A 429 to what left at `sent_at`. True where the level was believed to be well above nothing."""
         surprise = self.level is not None and self.estimate(sent_at) > 0.2 * self.size
         if sent_at >= self.level_at or self.level is None:
-            self.level, self.level_at, self._previous = 0.0, sent_at, None
+            self._know(0.0, sent_at)
+            self._previous = None
         return surprise
 
     def estimate(self, now: float) -> float:
@@ -81,6 +84,11 @@ class Bucket:
     def shrink(self) -> None:
         """The bucket is smaller than believed (a provider that enforces a minute's limit by the second)."""
         self.size = max(self.size / 2, self.rate, 2.0)
+
+    def _know(self, level: float, sent_at: float) -> None:
+        if self.level is None:
+            self.known_at = sent_at
+        self.level, self.level_at = level, sent_at
 
     def _own_rate(self, now: float) -> float:
         own = self._own

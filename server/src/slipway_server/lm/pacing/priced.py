@@ -28,6 +28,10 @@ WEIGHTS: Final = {TrafficClass.INTERACTIVE: 1.0, TrafficClass.BATCH: 0.5, Traffi
 
 LEAVING_SECONDS = 10.0
 """Time constant with which pods that left are forgotten."""
+JOINING_SECONDS = 15.0
+"""A pod that joins takes so long to reach its pace: the others need a few round trips to see the level fall."""
+JOINING_PART = 0.1
+"""The part of its pace that it begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ class PricedPacer:
             amount = need[lane.index]
             lane.bucket.sent(now, amount)
             due = lane.carry.take(amount)
-            lane.next_slot = max(now, lane.next_slot) + due / self._rate(state, lane, now)
+            lane.next_slot = max(now, lane.next_slot) + self._seconds(state, lane, due, now)
             lane.last_sent, lane.last_amount = now, due
 
     def succeeded(self, cls: TrafficClass, need: Need, sent_at: float, levels: Levels, used: Need | None) -> None:
@@ -152,7 +156,7 @@ class PricedPacer:
             if used is not None:
                 lane.carry.settle(used[lane.index] - need[lane.index])
             if lane.next_slot > now:
-                lane.next_slot = max(now, lane.last_sent + lane.last_amount / self._rate(state, lane, now))
+                lane.next_slot = max(now, lane.last_sent + self._seconds(state, lane, lane.last_amount, now))
 
     def throttled(
         self, cls: TrafficClass, need: Need, sent_at: float, levels: Levels, retry_after: float | None
@@ -180,7 +184,7 @@ class PricedPacer:
         """At the class's present rates, the worst dimension counts."""
         now = self._clock.time()
         state = self._classes[cls]
-        return max((total[lane.index] / self._rate(state, lane, now) for lane in state.lanes.values()), default=0.0)
+        return max((self._seconds(state, lane, total[lane.index], now) for lane in state.lanes.values()), default=0.0)
 
     def backlog(self, cls: TrafficClass, waiting: int) -> None:
         """A pod without a backlog does not ask for more than its share."""
@@ -203,7 +207,7 @@ class PricedPacer:
         """Rates by class, fill of each bucket, age of the newest header."""
         now = self._clock.time()
         rates = {
-            cls: self._rate(state, state.lanes["requests"], now)
+            cls: 1.0 / self._seconds(state, state.lanes["requests"], 1.0, now)
             for cls, state in self._classes.items()
             if "requests" in state.lanes
         }
@@ -211,6 +215,15 @@ class PricedPacer:
         ratios = {name: min(1.0, (bucket.level or 0.0) / bucket.size) for name, bucket in known.items()}
         ages = [now - bucket.level_at for bucket in known.values()]
         return PacerFacts(rates, ratios, min(ages, default=None))
+
+    def _seconds(self, state: _Class, lane: _Lane, amount: float, now: float) -> float:
+        """Time that the class needs for `amount`; longer while it joins, but by no more than that still takes."""
+        seconds = amount / self._rate(state, lane, now)
+        left = lane.bucket.known_at + JOINING_SECONDS - now
+        if left <= 0:
+            return seconds
+        part = 1.0 - (1.0 - JOINING_PART) * min(1.0, left / JOINING_SECONDS)
+        return min(seconds / part, seconds + left)
 
     def _rate(self, state: _Class, lane: _Lane, now: float) -> float:
         """Units a second for the class: even share * trim * exp(price + integral of the price)."""
@@ -237,9 +250,12 @@ class PricedPacer:
         return min(config.ceiling * bucket.rate, max(config.floor * share, rate))
 
     def _set_point(self, state: _Class, bucket: Bucket, flow: float) -> float:
-        """The class's part of the bucket; the urgent class goes lower where headers are fresh enough for it."""
+        """The class's part of the bucket; the urgent class goes lower where headers are fresh enough for it.
+
+        Not below what flows in while a header is under way, and half as much again for a pod that joins meanwhile.
+        """
         if state.urgent:
-            return min(state.set_point * bucket.size, max(0.75 * flow, 0.02 * bucket.size))
+            return min(state.set_point * bucket.size, max(1.5 * flow, 0.02 * bucket.size))
         return state.set_point * bucket.size
 
     def _exhausted(self, need: Need, levels: Levels) -> list[str]:
