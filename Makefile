@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test test-all test-cluster lint generate verify lock bench clean
+.PHONY: help demo test test-all test-cluster lint generate verify chart-tools lock bench clean
 help:            ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -33,10 +33,15 @@ lint: $(STAMP)   ## ruff, mypy --strict, buf
 generate: $(STAMP) ## make every generated file anew
 	scripts/stubs generate
 	$(BIN)/python scripts/docs.py generate
+	$(BIN)/python scripts/chart.py generate
 
 verify: $(STAMP) ## fail where a generated file is stale
 	scripts/stubs verify
 	$(BIN)/python scripts/docs.py verify
+	$(BIN)/python scripts/chart.py verify
+
+chart-tools:     ## build Helm 3 and 4, once, for the tests of the chart; needs Go
+	scripts/chart-tools
 
 lock: $(STAMP)   ## pin every dependency with its hashes
 	scripts/lock

@@ -1,0 +1,116 @@
+{{/* SPDX-License-Identifier: Apache-2.0 */}}
+
+{{/* Every guard that the schema cannot express: one sentence each, the cause and the remedy. Gives nothing. */}}
+{{- define "slipway.validate" -}}
+{{- include "slipway.validateImageAndLm" . -}}
+{{- include "slipway.validateArtifacts" . -}}
+{{- include "slipway.validateVariants" . -}}
+{{- include "slipway.validateVolume" . -}}
+{{- include "slipway.validateServing" . -}}
+{{- include "slipway.validateMonitoring" . -}}
+{{- end }}
+
+{{- define "slipway.validateImageAndLm" -}}
+{{- if not .Values.image.repository }}{{ fail "image.repository is not set: name the repository that your image was pushed to" }}{{ end -}}
+{{- with .Values.lm -}}
+{{- if not .model }}{{ fail "lm.model is not set: name the LM as provider/model, such as openai/gpt-4o-mini" }}{{ end -}}
+{{- if hasPrefix "offline/" .model }}{{ fail (printf "lm.model is %s, the built-in reader, which is no language model: name a provider's model" .model) }}{{ end -}}
+{{- if not .endpoint }}{{ fail "lm.endpoint is not set: give the provider's OpenAI-compatible address, ending in /v1" }}{{ end -}}
+{{- if and (not .existingSecret) (not .keyless) }}{{ fail "lm.existingSecret is not set: name the Secret with the provider's key, or set lm.keyless=true where the endpoint asks for none" }}{{ end -}}
+{{- if and .existingSecret .keyless }}{{ fail "lm.existingSecret and lm.keyless contradict each other: set one of them" }}{{ end -}}
+{{- end -}}
+{{- with .Values.retrieval -}}
+{{- if and (eq .mode "qdrant") (not .qdrant.url) }}{{ fail "retrieval.mode is qdrant but retrieval.qdrant.url is not set: give the server's URL, or take retrieval.mode=volume" }}{{ end -}}
+{{- if and (ne .mode "none") (not (hasPrefix "offline/" .embedding.model)) (not .embedding.endpoint) }}{{ fail (printf "retrieval.embedding.model is %s but retrieval.embedding.endpoint is not set: give the endpoint that serves it" .embedding.model) }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "slipway.validateArtifacts" -}}
+{{- range $key, $given := .Values.artifacts -}}
+{{- if $given -}}
+{{- $at := printf "artifacts.%s" $key -}}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$" $key) }}{{ fail (printf "%s: the name must be lower-case letters, digits and hyphens, at most 40: choose a short one, such as v7" $at) }}{{ end -}}
+{{- $ways := 0 -}}
+{{- range list "state" "stateGz" "existingConfigMap" "path" }}{{ if index $given . }}{{ $ways = add1 $ways }}{{ end }}{{ end -}}
+{{- if ne (int $ways) 1 }}{{ fail (printf "%s is given in %d ways: give exactly one of state, stateGz, existingConfigMap and path" $at (int $ways)) }}{{ end -}}
+{{- $own := or $given.state $given.stateGz -}}
+{{- if ne (empty $own) (empty $given.manifest) }}{{ fail (printf "%s needs both files of the artifact: pass its .json and its .meta.json with --set-file, as state and manifest" $at) }}{{ end -}}
+{{- if $own -}}
+{{- if and $given.state (hasKey (fromJson $given.state) "Error") }}{{ fail (printf "%s.state is not a JSON object: pass the artifact's .json file with --set-file" $at) }}{{ end -}}
+{{- $stated := dig "digest" "" (fromJson $given.manifest) -}}
+{{- if not (regexMatch "^[0-9a-f]{64}$" (toString $stated)) }}{{ fail (printf "%s.manifest states no digest: pass the .meta.json file that belongs to the artifact" $at) }}{{ end -}}
+{{- if and $given.digest (ne $given.digest $stated) }}{{ fail (printf "%s.digest is not the one that its manifest states (%s…): pass the artifact that you mean, or leave digest out" $at ($stated | trunc 12)) }}{{ end -}}
+{{- else if not $given.digest }}{{ fail (printf "%s.digest is not set: give the digest that `slipway artifact show` prints, so that pods can check it" $at) }}{{ end -}}
+{{- if gt (add (len (default "" $given.state)) (len (default "" $given.manifest)) (len (default "" $given.stateGz))) 1000000 }}{{ fail (printf "%s does not fit into a ConfigMap: give it gzipped, as stateGz, or put it on the volume and give its path" $at) }}{{ end -}}
+{{- with $given.path -}}
+{{- if or (hasPrefix "/" .) (contains ".." .) (not (regexMatch "\\.json(\\.gz)?$" .)) }}{{ fail (printf "%s.path is %s: give the .json file's path relative to the volume, such as artifacts/v7.json" $at .) }}{{ end -}}
+{{- if eq $.Values.volume.mode "emptyDir" }}{{ fail (printf "%s.path needs a volume that stays, but volume.mode is emptyDir: set volume.mode=claim or existingClaim" $at) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "slipway.validateVariants" -}}
+{{- with .Values.variants -}}
+{{- if not .stable.artifact }}{{ fail "variants.stable.artifact is not set: name one of the artifacts under `artifacts`" }}{{ end -}}
+{{- range $variant := list "stable" "candidate" "shadow" -}}
+{{- $chosen := index $.Values.variants $variant -}}
+{{- with $chosen.artifact -}}
+{{- if not (index $.Values.artifacts .) }}{{ fail (printf "variants.%s.artifact is %s, which is not among `artifacts`: give it there, or name one of: %s" $variant . (keys $.Values.artifacts | sortAlpha | join ", " | default "none yet")) }}{{ end -}}
+{{- end -}}
+{{- if ne $variant "stable" -}}
+{{- if or (lt (int $chosen.weight) 0) (gt (int $chosen.weight) 10000) }}{{ fail (printf "variants.%s.weight is %d basis points: give 0 to 10000, which is 100 %%" $variant (int $chosen.weight)) }}{{ end -}}
+{{- if and (gt (int $chosen.weight) 0) (not $chosen.artifact) }}{{ fail (printf "variants.%s.weight is %d but variants.%s.artifact is not set: name its artifact, or set the weight to 0" $variant (int $chosen.weight) $variant) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .stable.artifact .candidate.artifact }}{{ fail (printf "variants.candidate.artifact is %s, as is stable's: name another artifact, or leave the candidate out" .candidate.artifact) }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "slipway.validateVolume" -}}
+{{- with .Values.volume -}}
+{{- if and (eq .mode "existingClaim") (not .existingClaim) }}{{ fail "volume.mode is existingClaim but volume.existingClaim is not set: name the claim" }}{{ end -}}
+{{- if and .existingClaim (ne .mode "existingClaim") }}{{ fail (printf "volume.existingClaim is %s but volume.mode is %s: set volume.mode=existingClaim" .existingClaim .mode) }}{{ end -}}
+{{- if and (eq .mode "claim") (eq .accessMode "ReadWriteOnce") (not (hasKey $.Values.serving.nodeSelector "kubernetes.io/hostname")) }}{{ fail "volume.accessMode is ReadWriteOnce, which one node can mount, but pods may run on several: take ReadWriteMany, or pin them to a node with serving.nodeSelector.kubernetes\\.io/hostname" }}{{ end -}}
+{{- if eq .mode "emptyDir" -}}
+{{- if eq $.Values.retrieval.mode "volume" }}{{ fail "retrieval.mode is volume but volume.mode is emptyDir, where no collection can be: take retrieval.mode=qdrant or none, or a claim" }}{{ end -}}
+{{- if $.Values.traffic.enabled }}{{ fail "traffic.enabled needs a volume that stays, but volume.mode is emptyDir: set volume.mode=claim, or traffic.enabled=false" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "slipway.validateServing" -}}
+{{- $needed := include "slipway.neededGraceSeconds" . | int -}}
+{{- with .Values.serving.terminationGracePeriodSeconds -}}
+{{- if lt (int .) $needed }}{{ fail (printf "serving.terminationGracePeriodSeconds is %d, but preStop, drain and the longest call need %d: raise it, or lower serving.deadlineSeconds" (int .) $needed) }}{{ end -}}
+{{- end -}}
+{{- $dryRun := default 60 (index .Values.config "SLIPWAY_DRY_RUN_SECONDS") -}}
+{{- $prewarm := ternary (default 60 (index .Values.config "SLIPWAY_PREWARM_SECONDS")) 0 (hasKey .Values.config "SLIPWAY_PREWARM_FILE") -}}
+{{- $starting := ceil (addf $dryRun $prewarm) | int -}}
+{{- if le (int .Values.serving.startupSeconds) $starting }}{{ fail (printf "serving.startupSeconds is %d, but dry run and pre-warming alone may take %d: raise it" (int .Values.serving.startupSeconds) $starting) }}{{ end -}}
+{{- if eq (int .Values.serving.grpcPort) (int .Values.serving.metricsPort) }}{{ fail "serving.grpcPort and serving.metricsPort are the same: choose two ports" }}{{ end -}}
+{{- with .Values.autoscaling -}}
+{{- if .enabled -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) }}{{ fail (printf "autoscaling.minReplicas is %d and maxReplicas %d: the first must not be larger" (int .minReplicas) (int .maxReplicas)) }}{{ end -}}
+{{- if not (or .inFlight .cpuPercent) }}{{ fail "autoscaling has nothing to aim at: set autoscaling.inFlight, or autoscaling.cpuPercent on clusters without custom metrics" }}{{ end -}}
+{{- if and .cpuPercent (not (dig "requests" "cpu" "" $.Values.serving.resources)) }}{{ fail "autoscaling.cpuPercent is a share of what is requested: set serving.resources.requests.cpu" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.podDisruptionBudget -}}
+{{- if .enabled -}}
+{{- $least := ternary $.Values.autoscaling.minReplicas $.Values.serving.replicas $.Values.autoscaling.enabled -}}
+{{- if and (kindIs "invalid" $least | not) (le (int $least) 1) }}{{ fail (printf "podDisruptionBudget.enabled with %d pod keeps nodes from being drained: run two or more pods, or set podDisruptionBudget.enabled=false" (int $least)) }}{{ end -}}
+{{- if not (or (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable)) }}{{ fail "podDisruptionBudget has minAvailable and maxUnavailable: Kubernetes takes one of them" }}{{ end -}}
+{{- if and (not (kindIs "string" .minAvailable)) (not (kindIs "invalid" $least)) (ge (int .minAvailable) (int $least)) }}{{ fail (printf "podDisruptionBudget.minAvailable is %d of %d pods, which keeps nodes from being drained: lower it" (int .minAvailable) (int $least)) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "slipway.validateMonitoring" -}}
+{{- with .Values.monitoring -}}
+{{- if and .serviceMonitor.enabled .podMonitor.enabled }}{{ fail "monitoring.serviceMonitor and monitoring.podMonitor would scrape every pod twice: enable one of them" }}{{ end -}}
+{{- if and .rules.enabled (not .rules.runbookUrl) }}{{ fail "monitoring.rules.runbookUrl is not set: give the address where your team reads docs/operations.md" }}{{ end -}}
+{{- $wanted := or .serviceMonitor.enabled .podMonitor.enabled .rules.enabled -}}
+{{- if and $wanted (not .disableApiCheck) (not ($.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}{{ fail "monitors and rules need the Prometheus operator (monitoring.coreos.com/v1), which the API server does not know: install it, or set monitoring.disableApiCheck=true to render them all the same" }}{{ end -}}
+{{- end -}}
+{{- end }}
