@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 
 from slipway_server import request
 from slipway_server.cache.lease import FREE, Free, Held, Lease, Leases
-from slipway_server.cache.volume import Volume
+from slipway_server.cache.volume import Volume, counted
 from slipway_server.telemetry import metrics
 
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class Fleet:
 
     Args:
         read: Reads an entry from the volume, past the memory tier.
+        keep: Puts an entry that was read into the memory tier, and returns it.
         lease_seconds: A holder that gives no sign of life for so long is replaced.
     """
 
@@ -52,22 +53,28 @@ class Fleet:
         self,
         volume: Volume,
         read: Callable[[str], Awaitable[bytes | None]],
+        keep: Callable[[str, bytes], bytes | None],
         *,
         lease_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._volume = volume
         self._read = read
+        self._keep = keep
         self._lease_seconds = lease_seconds
         self._clock = clock
         self.leases = Leases(volume.store, beat_seconds=lease_seconds / BEATS_PER_LEASE)
 
     async def elect(self, name: str, digest: str) -> Elected:
-        """Become the maker of `digest`, or wait for who is."""
+        """The entry `digest` from the volume; where it is missing, become its maker, or wait for who is."""
         waited = False
         lease: Lease | None = None
         for _ in range(ELECTIONS):
-            found: Lease | Held | Free | None = await self._claim(self.leases.acquire, name)
+            found: Lease | Held | Free | bytes | None = await self._claim(self._enter, name, digest, look_up=True)
+            if isinstance(found, bytes):
+                return Elected(self._keep(digest, found), waited=waited)
+            if isinstance(found, Lease):
+                return Elected(lease=found, waited=waited)
             if isinstance(found, Held):
                 waited = True
                 found = await self._outcome(name, found)
@@ -97,12 +104,26 @@ class Fleet:
         """Give all leases back."""
         await self._volume.call(self.leases.close)
 
-    async def _claim(self, function: Callable[..., T], *args: object) -> T | None:
+    def _enter(self, name: str, digest: str) -> Lease | Held | bytes:
+        """In a worker, in one go: the entry, else the lease, else the entry of who was faster than this lease."""
+        found = counted(self._volume.get(digest))
+        if isinstance(found, bytes):
+            return found
+        lease = self.leases.acquire(name)
+        if not isinstance(lease, Lease):
+            return lease
+        found = self._volume.get(digest)
+        if not isinstance(found, bytes):
+            return lease
+        self.leases.release(lease)
+        return found
+
+    async def _claim(self, function: Callable[..., T], *args: object, look_up: bool = False) -> T | None:
         """Run what may give a lease; a lease that comes when nobody waits for it any more is given back."""
         claim = _Claim(self.leases, function, args)
         taken = None
         try:
-            taken = await self._volume.call(claim.take)
+            taken = await self._volume.call(claim.take, look_up=look_up)
         finally:
             if taken is None:
                 self._volume.later(claim.abandon)

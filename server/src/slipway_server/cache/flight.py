@@ -72,7 +72,9 @@ class Flight:
         self._shared = shared
         self._under_way: dict[str, Future[Outcome]] = {}
         volume = shared.volume
-        self._fleet = Fleet(volume, shared.read, lease_seconds=shared.config.lease_seconds) if volume else None
+        self._fleet = (
+            Fleet(volume, shared.read, shared.kept, lease_seconds=shared.config.lease_seconds) if volume else None
+        )
 
     async def __call__(
         self, lm: Any, proceed: Callable[[], Awaitable[Any]], *, prompt: Any, messages: Any, kwargs: dict[str, Any]
@@ -122,8 +124,8 @@ class Flight:
     async def _lead(self, name: str, digest: str, mine: Future[Outcome]) -> Ticket:
         lease = None
         try:
-            value, tier = await self._shared.read(digest), "disk"
-            if value is None and self._fleet:
+            value, tier = None, "disk"
+            if self._fleet:
                 elected = await self._fleet.elect(name, digest)
                 value, lease = elected.value, elected.lease
                 if elected.waited:

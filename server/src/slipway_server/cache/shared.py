@@ -160,7 +160,7 @@ class SharedCache:
 
     async def read(self, digest: str) -> bytes | None:
         """A value from the volume."""
-        return self._kept(digest, await self.volume.read(digest)) if self.volume else None
+        return self.kept(digest, await self.volume.read(digest)) if self.volume else None
 
     def find_blocking(self, digest: str) -> tuple[bytes | None, str]:
         """A value and its tier. On an event loop's own thread, where dspy.Embedder asks, only memory is looked at."""
@@ -168,7 +168,7 @@ class SharedCache:
         if value is not None:
             return value, "memory"
         if self.volume and asyncio._get_running_loop() is None:
-            value = self._kept(digest, self.volume.read_blocking(digest))
+            value = self.kept(digest, self.volume.read_blocking(digest))
         return value, "miss" if value is None else "disk"
 
     def publish(self, entry: Entry) -> None:
@@ -180,7 +180,8 @@ class SharedCache:
         else:
             entry.drop()
 
-    def _kept(self, digest: str, found: bytes | Miss) -> bytes | None:
+    def kept(self, digest: str, found: bytes | Miss) -> bytes | None:
+        """What was found on the volume, put into the memory tier."""
         if isinstance(found, Miss):
             return None
         if self.memory is not None:

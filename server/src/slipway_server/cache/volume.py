@@ -67,25 +67,32 @@ class Volume:
 
     async def read(self, digest: str) -> bytes | Miss:
         """The value, or why there is none."""
-        future = self._begin(self._get, digest)
-        return future if isinstance(future, Miss) else _counted(await self._ended(future))
+        future = self._begin(self.get, digest)
+        return future if isinstance(future, Miss) else counted(await self._ended(future))
 
     def read_blocking(self, digest: str) -> bytes | Miss:
         """`read` for a thread that may wait."""
-        future = self._begin(self._get, digest)
+        future = self._begin(self.get, digest)
         if isinstance(future, Miss):
             return future
         try:
             found: bytes | Miss = future.result(self._budget)
         except futures.TimeoutError:
-            return _counted(self._gave_up(future))
+            return counted(self._gave_up(future))
         self._breaker.answered()
-        return _counted(found)
+        return counted(found)
 
-    async def call(self, function: Callable[..., T], *args: object, budget_seconds: float | None = None) -> T | None:
-        """Run a file operation; None where it failed, took too long or the volume is left alone."""
+    async def call(
+        self, function: Callable[..., T], *args: object, budget_seconds: float | None = None, look_up: bool = False
+    ) -> T | None:
+        """Run a file operation; None where it failed, took too long or the volume is left alone.
+
+        Such an end of a `look_up` is counted as a miss.
+        """
         future = self._begin(self._tried, function, *args)
         found = future if isinstance(future, Miss) else await self._ended(future, budget_seconds)
+        if look_up and not isinstance(future, Miss):
+            counted(found)
         return None if isinstance(found, Miss) else found
 
     def write(self, digest: str, value: bytes) -> Future[None]:
@@ -164,7 +171,8 @@ class Volume:
 
     # ---- in a worker
 
-    def _get(self, digest: str) -> bytes | Miss:
+    def get(self, digest: str) -> bytes | Miss:
+        """The value, or why there is none; blocks, so only for a worker."""
         with metrics.CACHE_VOLUME_SECONDS.labels("read").time():
             try:
                 return self.store.get(digest)
@@ -206,7 +214,8 @@ class Volume:
             return Miss.DENIED
 
 
-def _counted(found: bytes | Miss) -> bytes | Miss:
+def counted(found: T | Miss) -> T | Miss:
+    """`found`; a miss is counted by its reason."""
     if isinstance(found, Miss):
         metrics.CACHE_MISSES.labels(found).inc()
     return found
