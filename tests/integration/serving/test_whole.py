@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import slipway_client
 from slipway_client import AsyncSlipwayClient
 from slipway_server.config import Settings
 from slipway_server.lm.bridge import OwnerLoop
+from slipway_server.retrieval.corpus import Document
+from slipway_server.retrieval.ingest import run
 from slipway_server.runtime.service import open_service
 from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.server import Server
@@ -135,6 +138,43 @@ async def test_the_provider_away_is_unavailable(whole: Any) -> None:
         with pytest.raises(slipway_client.Unavailable) as failure:
             await client.ask(QUESTION)
     assert failure.value.reason == "PROVIDER_UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "reason"),
+    [
+        ({"collection": "nowhere"}, slipway_client.FailedPrecondition, "COLLECTION_MISSING"),
+        ({"embedding_model": "offline/hashing"}, slipway_client.FailedPrecondition, "COLLECTION_MISMATCH"),
+        (
+            {"qdrant_url": "http://127.0.0.1", "qdrant_grpc_port": 1},
+            slipway_client.Unavailable,
+            "RETRIEVAL_UNAVAILABLE",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_trouble_with_the_collection_has_a_name(
+    whole: Any, overrides: dict[str, Any], error: type[slipway_client.SlipwayClientError], reason: str
+) -> None:
+    async with whole(**overrides) as client:
+        with pytest.raises(error) as failure:
+            await client.ask(QUESTION)
+    assert failure.value.reason == reason
+    assert "\n" not in str(failure.value)
+
+
+async def test_an_embedder_that_went_away_is_unavailable(
+    whole: Any, provider: Provider, settings_with: Callable[..., Settings], tmp_path: Path
+) -> None:
+    embedder = {"embedding_model": "openai/m", "embedding_dimension": 64, "data_dir": tmp_path, "collection": "docs"}
+    documents = [Document("1", "Port Callow", "Port Callow was founded in 1794. " * 5)]
+    await run(settings_with(**embedder, embedding_base_url=provider.base_url, embedding_api_key="k"), documents)
+    async with whole(**embedder, embedding_base_url="http://127.0.0.1:1/v1") as client:
+        with pytest.raises(slipway_client.Unavailable) as failure:
+            await client.ask(QUESTION)
+    assert failure.value.reason == "EMBEDDER_UNAVAILABLE"
+    async with whole(**embedder, embedding_base_url=provider.base_url, embedding_api_key="k") as client:
+        assert [citation.title for citation in (await client.ask(QUESTION)).citations] == ["Port Callow"]
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])

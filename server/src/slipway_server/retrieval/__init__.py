@@ -8,9 +8,16 @@ await retriever.aclose()
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
 from slipway_server.cache.protocol import EntryStore
 from slipway_server.config import Settings
 from slipway_server.retrieval.types import Embedder, Passage, Retriever
+
+if TYPE_CHECKING:
+    from slipway_server.retrieval.encoding import Encoder
 
 __all__ = ["Embedder", "Passage", "Retriever", "open_retriever"]
 
@@ -21,19 +28,32 @@ async def open_retriever(settings: Settings, store: EntryStore | None = None) ->
     Raises CollectionMissing, CollectionMismatch (made with another embedder or dimension), RetrievalUnavailable,
     DataCorrupt, ConfigInvalid.
     """
-    from slipway_server.retrieval.embedders import open_encoder
-
-    encoder = open_encoder(settings, store)
+    encoder = await asyncio.to_thread(_encoder, settings, store)
     try:
-        if settings.qdrant_url is None:
-            from slipway_server.retrieval.embedded import EmbeddedRetriever
-
-            return await EmbeddedRetriever.open(settings.data_dir, settings.collection, encoder, settings.scratch_dir)
-        from slipway_server.retrieval.qdrant import Connection, ServerConfig
-        from slipway_server.retrieval.server import ServerRetriever
-
-        connection = await Connection.open(ServerConfig.from_settings(settings))
-        return await ServerRetriever.open(connection, settings.collection, encoder)
+        opening = await asyncio.to_thread(_opening, settings, encoder)
+        return await opening()
     except BaseException:
         await encoder.aclose()
         raise
+
+
+def _encoder(settings: Settings, store: EntryStore | None) -> Encoder:
+    from slipway_server.retrieval.embedders import open_encoder
+
+    return open_encoder(settings, store)
+
+
+def _opening(settings: Settings, encoder: Encoder) -> Callable[[], Awaitable[Retriever]]:
+    """How the collection is opened. In a thread, as above: importing a client takes a good part of a second."""
+    if settings.qdrant_url is None:
+        from slipway_server.retrieval.embedded import EmbeddedRetriever
+
+        return lambda: EmbeddedRetriever.open(settings.data_dir, settings.collection, encoder, settings.scratch_dir)
+    from slipway_server.retrieval.qdrant import Connection, ServerConfig
+    from slipway_server.retrieval.server import ServerRetriever
+
+    async def on_server() -> Retriever:
+        connection = await Connection.open(ServerConfig.from_settings(settings))
+        return await ServerRetriever.open(connection, settings.collection, encoder)
+
+    return on_server
