@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from slipway_server.evaluation import Comparison
 from slipway_server.evaluation.statistics import compare_scores
 from slipway_server.improve.claims import Claim
 from slipway_server.improve.decide import Pool, Preset, Step
@@ -42,7 +43,7 @@ def findings(outcome: Outcome, setup: Setup, artifact: str, claim: Claim | None)
         "threshold": setup.preset.threshold,
         "diagnosis": _diagnosis(outcome),
         "guard": None if outcome.guard is None else {**asdict(outcome.guard), "words": outcome.guard.words},
-        "anchors": None if outcome.anchors is None else asdict(outcome.anchors),
+        "anchors": None if outcome.anchors is None else comparison_values(outcome.anchors),
         "shadow": _shadow(outcome),
         "recompile": {"wanted": bool(outcome.act), "window": outcome.act, **(asdict(claim) if claim else {})},
         "drop": _drop(steps),
@@ -57,6 +58,11 @@ def findings(outcome: Outcome, setup: Setup, artifact: str, claim: Claim | None)
             for record, score in outcome.examples
         ],
     }
+
+
+def comparison_values(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON values."""
+    return {**asdict(comparison), "interval": list(comparison.interval)}
 
 
 def figures(report: dict[str, Any], preset: Preset) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def _shadow(outcome: Outcome) -> dict[str, Any] | None:
     pairs = [pair for result in outcome.results if result.shadow_digest == digest for pair in result.shadow]
     if not pairs:
         return None
-    return {"digest": digest, **asdict(compare_scores([a for a, _ in pairs], [b for _, b in pairs]))}
+    return {"digest": digest, **comparison_values(compare_scores([a for a, _ in pairs], [b for _, b in pairs]))}
 
 
 def _drop(steps: Any) -> float | None:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from slipway_server.improve.findings import comparison_values
 from slipway_server.improve.places import UNCOMPILED, gates, load, publish, triggers
 from slipway_server.improve.recompile import Recompiled, RecompilePlan
 
@@ -47,7 +47,7 @@ def result_values(done: Recompiled, plan: RecompilePlan, uses: int) -> dict[str,
         "detectable": found.detectable,
         "needs": found.needs,
         "vetoed": list(found.vetoed),
-        "comparison": asdict(found.comparison),
+        "comparison": comparison_values(found.comparison),
         "incumbent": {"digest": plan.incumbent.digest, "score": done.incumbent.score},
         "candidate": {"digest": done.manifest.digest, "score": done.compilation.compiled.score},
         "file": str(done.path),

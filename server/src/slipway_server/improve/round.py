@@ -30,13 +30,13 @@ def run_round(
     outcome = reevaluate(session, setup, on_progress)
     places = setup.places
     claimed: Claim | None = None
-    if outcome.act and may_claim:
-        claimed = claim(places.loop, places.digest, outcome.act, setup.now)
+    if outcome.act:
+        alarm = findings(outcome, setup, artifact, None)
+        publish(places.trigger(outcome.act), {key: value for key, value in alarm.items() if key != "examples"})
+        claimed = claim(places.loop, places.digest, outcome.act, setup.now) if may_claim else None
     report = findings(outcome, setup, artifact, claimed)
     path = places.report(report["window"] or "none")
     report["path"] = str(path)
-    if outcome.act:
-        publish(places.trigger(outcome.act), {key: value for key, value in report.items() if key != "examples"})
     write_report(path, report)
     write_atomic(latest(places.loop), orjson.dumps(figures(report, setup.preset)))
     return report

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole loop, with a provider over HTTP: what became worse is found and recompiled; what is only away is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import drifting
+import orjson
+import pytest
+
+from slipway_server.artifacts import load
+from slipway_server.cli import main
+from slipway_server.improve.anchors import anchors_for
+from slipway_server.improve.decide import DAILY
+from slipway_server.improve.judging import open_judge
+from slipway_server.improve.places import Places, loop_folder
+from slipway_server.improve.reevaluate import Setup
+from slipway_server.improve.round import run_round
+from slipway_server.runtime.session import open_session
+from slipway_server.telemetry import logs
+
+Slipway = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def slipway(world: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slipway:
+    """`slipway("reevaluate", …)`: exit code and the JSON that it prints."""
+    monkeypatch.chdir(world.folder)
+    monkeypatch.setattr(logs, "configure", lambda level, style: None)  # it would replace pytest's own handlers
+
+    def run(*words: str) -> tuple[int, Any]:
+        for key, value in world.environment.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setattr("sys.argv", ["slipway", *words, "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), orjson.loads(printed.out) if printed.out else printed.err
+
+    return run
+
+
+def test_a_changed_corpus_is_found_recompiled_and_gated(world: Any, slipway: Slipway) -> None:
+    bundle = ("--bundle", str(world.bundle.folder))
+    incumbent = world.store.list()[0].manifest.digest
+    world.serve(14, 80)
+    code, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
+    assert (code, report["verdict"], report["judged_now"]) == (0, "BASELINING", 14 * 80)
+    world.serve(1, 80)
+    _, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
+    assert (report["verdict"], report["judged_now"]) == ("HEALTHY", 80)
+    assert report["baseline"]["mean"] > 0.95
+    assert slipway("recompile", *bundle) == (1, {"verdict": "NOT_DEGRADED", "words": report_words(slipway, bundle)})
+
+    world.change_corpus(changed=True)
+    world.serve(4, 80)
+    world.correct(40)
+    _, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
+    assert report["verdict"] == "DEGRADED", report["reason"]
+    assert [point["verdict"] for point in report["series"][-4:]] == ["WATCH", "WATCH", "WATCH", "DEGRADED"]
+    assert report["diagnosis"]["cause"] == "retrieval"
+    assert report["guard"]["flips"] == 0
+    assert report["recompile"]["granted"]
+    page = Path(report["path"]).with_suffix(".html").read_text()
+    assert "DEGRADED" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+    entries = {entry.manifest.digest: entry for entry in world.store.list()}
+    assert entries[incumbent].current
+    [candidate] = [entry for digest, entry in entries.items() if digest != incumbent]
+    assert candidate.manifest.parent == incumbent
+    assert candidate.manifest.data["trigger"].name == report["recompile"]["window"]
+    assert candidate.manifest.data["feedback"].examples == 40
+    code, result = slipway("recompile", *bundle)
+    assert (code, result["verdict"], result["repeated"]) == (0, "PASS", True)
+    assert result["comparison"]["difference"] > 0.5
+    assert result["candidate"]["digest"] == candidate.manifest.digest
+
+    _, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
+    assert (report["judged_now"], report["recompile"]["granted"]) == (0, False)
+    assert len(world.store.list()) == 2
+
+
+def report_words(slipway: Slipway, bundle: tuple[str, str]) -> str:
+    return str(slipway("recompile", *bundle)[1]["words"])
+
+
+SMALL = replace(DAILY, judged=30, confirm_judged=30, baseline_judged=40, minimum=20, baseline=100, baseline_windows=3)
+
+
+def round_of(world: Any) -> dict[str, Any]:
+    """One round with a preset that needs fewer answers, and a judge that asks the provider."""
+    settings = world.settings
+    loaded = load(world.store.current(), drifting.Archive)
+    with open_session(settings) as session, open_judge(session) as judge:
+        now = datetime.fromisoformat(world.now).replace(tzinfo=UTC).timestamp()
+        places = Places(loop_folder(settings), loaded.digest, judge.pin.digest)
+        anchors = anchors_for(loaded.program, world.bundle.anchors)
+        setup = Setup(settings.traffic_dir, places, SMALL, judge, loaded.program, now, anchors, metric=judge.metric)
+        return run_round(session, setup, loaded.name)
+
+
+@pytest.mark.parametrize("trouble", ["rate-limit", "unavailable", "hang"])
+def test_a_provider_in_trouble_gives_no_verdict_on_quality(world: Any, trouble: str) -> None:
+    world.overrides = {"judge_metric": "drifting:judged_by_lm", "lm_attempt_timeout_seconds": 0.3}
+    world.serve(5, 40)
+    assert round_of(world)["verdict"] == "HEALTHY"
+
+    world.serve(1, 20)
+    world.provider.configure(fault=trouble, retry_after_seconds=0.01)
+    _, failed = world.serve(1, 3, use_cache=False)
+    assert failed == 3
+    world.serve(3, 30)
+    report = round_of(world)
+    assert report["verdict"] == "INCONCLUSIVE"
+    assert report["void"]
+    assert report["diagnosis"]["cause"] == "capacity"
+    assert len(report["series"]) == 5
+    assert not report["recompile"]["wanted"]
+    assert not list(loop_folder(world.settings).glob("claims/*"))
+
+    world.provider.configure(fault="none")
+    report = round_of(world)
+    assert [point["verdict"] for point in report["series"][5:]] == ["HEALTHY", "INCONCLUSIVE", *["HEALTHY"] * 3]
+
+
+def test_two_at_once_recompile_once(world: Any) -> None:
+    world.serve(15, 75)
+    world.change_corpus(changed=True)
+    world.serve(4, 75)
+    world.correct(40)
+    code = "from slipway_server.cli import main; main()"
+    bundle = str(world.bundle.folder)
+    words = ["reevaluate", "--bundle", bundle, "--until", world.now, "--on-degraded", "run", "--json"]
+    environment = {**os.environ, **world.environment, "PYTHONPATH": str(Path(drifting.__file__).parent)}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *words],
+            cwd=world.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    reports = []
+    for process in both:
+        out, error = process.communicate(timeout=90)
+        assert process.returncode == 0, error.decode()
+        reports.append(orjson.loads(out))
+    assert [report["verdict"] for report in reports] == ["DEGRADED"] * 2
+    assert sorted(report["recompile"]["granted"] for report in reports) == [False, True]
+    assert len(world.store.list()) == 2
+    assert [point["mean"] for point in reports[0]["series"]] == [point["mean"] for point in reports[1]["series"]]
