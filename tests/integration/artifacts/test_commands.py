@@ -18,26 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from slipway_server.artifacts import Store, manifest_path, save
 from slipway_server.artifacts.manifest import Measured
 from slipway_server.artifacts.state import dump
-from slipway_server.cli import main
 
 TUTORIAL = "programs:TutorialRAG"
 Slipway = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def slipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Slipway:
-    """`slipway("artifact", "list")` → exit code, standard output, standard error; in the store's parent folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["slipway", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from slipway_server.cli.artifact_output import JSON_OPTION, finding_values, print_json
+from slipway_server.cli.artifact_output import JSON_OPTION, finding_values, print_json, program_named
 from slipway_server.config import load_settings
 from slipway_server.errors import ConfigInvalid
 
@@ -29,10 +29,9 @@ def adopt(
     """
     settings = load_settings({"program": program})
     from slipway_server.artifacts.adopt import adopt as run
-    from slipway_server.runtime.imports import import_program
 
     folder = store or file.parent
-    path, findings = run(file, import_program(settings.program), program=settings.program, folder=folder)
+    path, findings = run(file, program_named(settings.program), program=settings.program, folder=folder)
     _print_written(path, findings, as_json)
 
 
@@ -51,12 +50,11 @@ def migrate(
     settings = load_settings({"program": program})
     from slipway_server.artifacts import Served, resolve
     from slipway_server.artifacts.migrate import migrate as run
-    from slipway_server.runtime.imports import import_program
 
     path = resolve(artifact)
     migrated, findings = run(
         path,
-        import_program(settings.program),
+        program_named(settings.program),
         program=settings.program,
         predictors=_names("--rename", rename),
         fields=_names("--field", field),

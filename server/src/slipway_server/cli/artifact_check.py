@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from slipway_server.cli.artifact_output import JSON_OPTION, finding_values, print_findings, print_json
+from slipway_server.cli.artifact_output import JSON_OPTION, finding_values, print_findings, print_json, program_named
 from slipway_server.config import Settings, load_settings
 from slipway_server.errors import ConfigInvalid
 
@@ -34,11 +34,10 @@ def verify(
     settings = load_settings({"program": program, "artifact_digest": digest, "collection": collection})
     from slipway_server.artifacts import Served, resolve
     from slipway_server.artifacts import verify as run
-    from slipway_server.runtime.imports import import_program
 
     served = _with_collection(settings) if collection else Served.from_settings(settings)
     path = resolve(artifact)
-    report = run(path, import_program(settings.program), digest=settings.artifact_digest, served=served)
+    report = run(path, program_named(settings.program), digest=settings.artifact_digest, served=served)
     refused = report.refused or (strict and report.warned)
     if as_json:
         print_json({"artifact": str(report.path), "refused": refused, "findings": finding_values(report.findings)})

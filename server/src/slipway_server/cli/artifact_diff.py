@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json
+from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json, program_named
 from slipway_server.config import Settings, load_settings
 from slipway_server.errors import OperatorError
 
@@ -80,12 +80,11 @@ class _Cost:
 def _cost(side: Side, settings: Settings) -> _Cost:
     from slipway_server.artifacts import load
     from slipway_server.lm.stack import prices_of
-    from slipway_server.runtime.imports import import_program
     from slipway_server.runtime.prompts import fixed_tokens
 
     measured = side.manifest.compiled
     try:
-        fixed = fixed_tokens(load(side.path, import_program(settings.program)).program)
+        fixed = fixed_tokens(load(side.path, program_named(settings.program)).program)
     except OperatorError:  # of another program than the one at hand
         fixed = None
     return _Cost(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -30,6 +30,16 @@ def console() -> Console:
 def print_json(value: Any) -> None:
     """One JSON value, indented."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def program_named(path: str) -> Callable[[], Any]:
+    """Makes fresh programs of the class at `package.module:Class`. Raises ProgramInvalid, now and when it is called."""
+    from functools import partial
+
+    from slipway_server.runtime.imports import import_program
+    from slipway_server.runtime.variants import new_program
+
+    return partial(new_program, import_program(path))
 
 
 def finding_values(findings: Iterable[Finding]) -> list[dict[str, str]]:

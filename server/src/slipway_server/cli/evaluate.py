@@ -11,9 +11,13 @@ import typer
 
 from slipway_server.cli.stages import stages
 from slipway_server.config import load_settings
+from slipway_server.errors import ConfigInvalid
 from slipway_server.telemetry import logs
 
 command = typer.Typer(add_completion=False)
+
+EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+"""Of --floor, by verdict."""
 
 
 @command.command()
@@ -27,6 +31,7 @@ def evaluate(
     collection: str | None = typer.Option(None, help="Collection to retrieve from."),
     lm_model: str | None = typer.Option(None, help="LM, as provider/model."),
     concurrency: int = typer.Option(16, min=1, help="Examples under way at once; the LM's limits come on top."),
+    floor: float | None = typer.Option(None, help="Say whether the score is above it; between 0 and 1."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
 ) -> None:
     """Score a program on examples, past the cache: every answer is asked for anew.
@@ -34,14 +39,20 @@ def evaluate(
     Answers that have not the signature's fields count as 0 (parse errors). What fails for want of the provider or the
     vector store counts for nothing, and above 2 % makes the run void.
 
-    Example: slipway evaluate --artifact artifacts/ --dev dev.jsonl --json | jq .score
+    With --floor the exit code is 0 for PASS (the 95 % interval lies above the floor), 1 for FAIL (below) and 3 for
+    INCONCLUSIVE (the interval holds the floor; how many more examples would tell is printed). A void run exits with 2.
+
+    Example: slipway evaluate --artifact artifacts/ --dev regression.jsonl --floor 0.88
     """
+    if floor is not None and not 0 < floor < 1:
+        raise ConfigInvalid(f"--floor {floor:g}: must be between 0 and 1, both exclusive")
     settings = load_settings({"program": program, "artifact": artifact, "collection": collection, "lm_model": lm_model})
     logs.configure(settings.log_level, settings.log_format)
 
     from slipway_server.artifacts import Served, load, resolve
     from slipway_server.evaluation import EvaluatorConfig, metric_named
     from slipway_server.evaluation import evaluate as run
+    from slipway_server.evaluation.floor import against_floor
     from slipway_server.improve import report
     from slipway_server.improve.data import dataset_for
     from slipway_server.runtime.imports import import_program
@@ -49,29 +60,39 @@ def evaluate(
     from slipway_server.runtime.variants import new_program
 
     fresh = partial(new_program, import_program(settings.program))
-    name, digest, evaluated = "uncompiled", "", None
+    name, digest, evaluated, trained_on = "uncompiled", "", None, None
     if settings.artifact is not None:
         served = Served.from_settings(settings)
         loaded = load(resolve(settings.artifact), fresh, digest=settings.artifact_digest, served=served)
         name, digest, evaluated = loaded.name, loaded.digest, loaded.program
+        trained_on = loaded.manifest.data.get("train")
     evaluated = evaluated or fresh()
-    examples, scored_by = dataset_for(evaluated, dev).examples, metric_named(metric)
+    dataset, scored_by = dataset_for(evaluated, dev), metric_named(metric)
+    if trained_on is not None and trained_on.digest == dataset.digest:
+        typer.echo(f"slipway: the artifact was compiled on {dev.name}, so that its score there says little", err=True)
     with open_session(settings) as session, stages(quiet=as_json, unit="examples") as progress:
         result = session.run(
             run(
                 session.invoker(evaluated),
-                examples,
+                dataset.examples,
                 scored_by,
                 config=EvaluatorConfig(concurrency=concurrency),
                 on_progress=lambda done, total: progress("evaluate", done, total),
             )
         )
         collection_version = session.retriever.collection_version
+    verdict = None if floor is None else against_floor(result.scores, floor)
     if as_json:
         facts = {"program": settings.program, "artifact": name, "digest": digest, "model": settings.lm_model}
         values = {**facts, "collection_version": collection_version, **report.evaluation_values(result)}
+        if verdict is not None:
+            values |= {"floor": floor, "verdict": verdict.verdict, "needs": verdict.needs}
         typer.echo(orjson.dumps(values).decode())
     else:
         from rich.console import Console
 
         Console().print(report.evaluation_table(result, name))
+        if verdict is not None:
+            typer.echo(verdict.words)
+    if verdict is not None and EXIT_CODES[verdict.verdict]:
+        raise typer.Exit(EXIT_CODES[verdict.verdict])
