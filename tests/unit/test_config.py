@@ -42,6 +42,38 @@ def test_a_wrong_key_or_value_names_itself(environ: dict[str, str], message: str
         load_settings(environ=environ)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"SLIPWAY_LM_MODLE=m\n", "did you mean SLIPWAY_LM_MODEL?"),
+        (b"LM_MODEL=m\n", "LM_MODEL: unknown configuration key .*did you mean SLIPWAY_LM_MODEL?"),
+        (b"# fine\n\n\nSLIPWAY_LM_MODEL m\n", "slipway.env, line 4: not KEY=value"),
+        (b"SLIPWAY_LM_MODEL=m\n\nSLIPWAY_LM_RPM\n", "slipway.env, line 3: not KEY=value"),
+        (b"SLIPWAY_LM_MODEL='m\n", "slipway.env, line 1: not KEY=value"),
+        (b"\xff\xfe", "slipway.env cannot be read as text"),
+    ],
+)
+def test_a_wrong_line_of_the_file_names_itself(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "slipway.env").write_bytes(content)
+    with pytest.raises(ConfigInvalid, match=message) as caught:
+        load_settings(environ={"SLIPWAY_CONFIG_FILE": str(tmp_path / "slipway.env")})
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_is_taken_as_shells_write_it(tmp_path: Path) -> None:
+    lines = (
+        "# a comment",
+        "export SLIPWAY_LM_MODEL='openai/m'",
+        'SLIPWAY_COLLECTION = "two words" # the collection',
+        "SLIPWAY_LM_RPM=",
+        "DSPY_CACHEDIR=/cache/${HOME}",
+    )
+    (tmp_path / "slipway.env").write_text("\n".join(lines))
+    settings = load_settings(environ={"SLIPWAY_CONFIG_FILE": str(tmp_path / "slipway.env")})
+    assert (settings.lm_model, settings.collection, settings.lm_rpm) == ("openai/m", "two words", None)
+    assert settings.cache_dir == Path("/cache/${HOME}"), "nothing is filled in from elsewhere"
+
+
 def test_service_links_of_kubernetes_are_not_ours() -> None:
     links = {
         "SLIPWAY_SERVICE_HOST": "10.0.0.1",

@@ -4,7 +4,8 @@
     settings = load_settings(overrides={"lm_model": "openai/gpt-4o-mini"})
 
 Order of precedence: command-line options, environment, file (`SLIPWAY_CONFIG_FILE`, KEY=value lines), defaults. The set
-is closed: an unknown SLIPWAY_… key or a wrong value raises ConfigInvalid, which names it. Rooms take their own small
+is closed: an unknown SLIPWAY_… key, any unknown key or line of the file, or a wrong value raises ConfigInvalid, which
+names it. Rooms take their own small
 frozen config objects, made from these settings.
 """
 
@@ -18,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dotenv import dotenv_values
+from dotenv.parser import Original, parse_stream
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -149,9 +150,7 @@ class Settings(BaseSettings):
     loop_preset: Literal["daily", "weekly"] = Field("daily", description="How often live answers are re-evaluated.")
     loop_job_template: str | None = Field(None, description="In a cluster: the suspended CronJob that recompiles.")
     loop_release: str | None = Field(None, description="In a cluster: the Helm release, for names and commands.")
-    judge_metric: str = Field(
-        "groundedness", description="Scores live answers: groundedness or module:function."
-    )
+    judge_metric: str = Field("groundedness", description="Scores live answers: groundedness or module:function.")
     judge_model: str | None = Field(None, description="LM that judges, as provider/model; unset means lm_model.")
     judge_base_url: str | None = Field(None, description="The judge's endpoint; unset means lm_base_url.")
     judge_api_key: SecretStr | None = Field(None, description="The judge's key; unset means lm_api_key.")
@@ -230,7 +229,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[s
             if key in known:
                 if value != "":
                     values[key], origins[key] = value, origin
-            elif key.startswith(PREFIX) and key not in (FILE_KEY, TEST_QDRANT_KEY) and not SERVICE_LINK.fullmatch(key):
+            elif source is not environ or _claims_to_be_ours(key):
                 raise ConfigInvalid(_unknown(key, origin, list(known)), key=key)
     for name, value in (overrides or {}).items():
         if value is not None:
@@ -265,9 +264,26 @@ def _shown(value: object) -> str:
 def _read_file(path: str | None) -> Mapping[str, str]:
     if not path:
         return {}
-    if not Path(path).is_file():
-        raise ConfigInvalid(f"{FILE_KEY}: no file at {path}", key=FILE_KEY)
-    return {key: value or "" for key, value in dotenv_values(path, interpolate=False).items()}
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            lines = list(parse_stream(file))
+    except FileNotFoundError:
+        raise ConfigInvalid(f"{FILE_KEY}: no file at {path}", key=FILE_KEY) from None
+    except (OSError, UnicodeDecodeError):
+        raise ConfigInvalid(f"{FILE_KEY}: {path} cannot be read as text", key=FILE_KEY) from None
+    for line in lines:
+        if line.error or (line.key is not None and line.value is None):
+            raise ConfigInvalid(f"{FILE_KEY}: {path}, line {_number(line.original)}: not KEY=value", key=FILE_KEY)
+    return {line.key: line.value or "" for line in lines if line.key is not None}
+
+
+def _number(original: Original) -> int:
+    """The parser counts blank lines above a line as the line's own."""
+    return original.line + len(original.string) - len(original.string.lstrip("\n"))
+
+
+def _claims_to_be_ours(key: str) -> bool:
+    return key.startswith(PREFIX) and key not in (FILE_KEY, TEST_QDRANT_KEY) and not SERVICE_LINK.fullmatch(key)
 
 
 def _unknown(key: str, origin: str, known: list[str]) -> str:
