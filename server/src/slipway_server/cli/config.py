@@ -6,7 +6,7 @@ from __future__ import annotations
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from slipway_server.config import load_settings, rows
 
@@ -23,7 +23,8 @@ def config(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) ->
     if as_json:
         typer.echo(orjson.dumps([row._asdict() for row in found], option=orjson.OPT_INDENT_2).decode())
         return
-    table = Table("key", "value", "origin", "meaning", box=None, header_style="bold")
+    columns = (Column("key", no_wrap=True), Column("value", overflow="fold"), "origin", "meaning")
+    table = Table(*columns, box=None, header_style="bold")
     for row in found:
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False, highlight=False).print(table)
