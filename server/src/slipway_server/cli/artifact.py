@@ -12,6 +12,7 @@ import typer
 from slipway_server.cli.artifact_change import adopt, migrate
 from slipway_server.cli.artifact_check import sign, verify
 from slipway_server.cli.artifact_diff import diff
+from slipway_server.cli.artifact_forecast import forecast
 from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def rollback(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
     _print_current(Store(store).rollback(), as_json)
 
 
-for check_or_change in (verify, sign, adopt, migrate, diff):
+for check_or_change in (verify, sign, adopt, migrate, diff, forecast):
     command.command()(check_or_change)
 
 

@@ -9,6 +9,7 @@ Only `__call__` and `acall` are overridden (by the single flight, where one is p
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -65,6 +66,12 @@ class SlipwayLM(dspy.LM):
             return await super(SlipwayLM, self).acall(prompt, messages=messages, **kwargs)
 
         return await self._flight(self, proceed, prompt=prompt, messages=messages, kwargs=kwargs)
+
+    def with_flight(self, flight: Flight) -> SlipwayLM:
+        """This LM with another flight around its calls."""
+        other = copy.copy(self)
+        other._flight = flight
+        return other
 
     def dump_state(self) -> dict[str, Any]:
         """Model and sampling parameters, as a plain dspy.LM: no engine, no address, no key."""
