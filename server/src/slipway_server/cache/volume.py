@@ -126,6 +126,9 @@ class Volume:
 
     def later(self, function: Callable[..., object], *args: object) -> None:
         """Run a file operation in the background; whether it worked does not matter."""
+        if self._writers.is_current():  # what follows a write needs no other thread
+            self._tried(function, *args)
+            return
         try:
             self._writers.submit(self._tried, function, *args)
         except queue.Full:

@@ -26,7 +26,8 @@ class Workers:
     def __init__(self, name: str, *, threads: int, backlog: int) -> None:
         self._name = name
         self._limit = threads
-        self._tasks: queue.Queue[_Task | None] = queue.Queue(backlog)
+        self._backlog = backlog
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._closed = False
@@ -36,9 +37,9 @@ class Workers:
         """Run `function(*args)` in a thread. Raises queue.Full where the backlog is full or the workers are closed."""
         future: Future[T] = Future()
         with self._lock:
-            if self._closed:
+            if self._closed or self._tasks.qsize() >= self._backlog:
                 raise queue.Full
-            self._tasks.put_nowait((future, function, args))
+            self._tasks.put((future, function, args))
             if self._idle < self._tasks.qsize() and len(self._threads) < self._limit:
                 thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
@@ -50,10 +51,11 @@ class Workers:
         with self._lock:
             self._closed = True
             for _ in self._threads:
-                try:
-                    self._tasks.put_nowait(None)
-                except queue.Full:
-                    return
+                self._tasks.put(None)
+
+    def is_current(self) -> bool:
+        """Whether the caller is one of these threads."""
+        return threading.current_thread() in self._threads
 
     def _work(self) -> None:
         while True:
