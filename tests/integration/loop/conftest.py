@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from slipway_server.simulate import Provider, SimulatorConfig
 from slipway_server.traffic import FeedbackStore, Recorder, TrafficConfig
 
 DAY = 86_400.0
-START = 1_795_219_200.0
-"""2026-11-21T00:00Z, a Saturday."""
+START = 1_759_276_800.0
+"""2025-10-01T00:00Z."""
 TRAIN, HELDOUT, ASKED = drifting.PLACES[:20], drifting.PLACES[20:70], drifting.PLACES[70:]
 
 
@@ -44,6 +45,8 @@ class World:
     owner: OwnerLoop
     day: int = 0
     overrides: dict[str, Any] = field(default_factory=dict)
+    serving: dict[str, Any] = field(default_factory=dict)
+    """Settings of the server only."""
 
     @property
     def settings(self) -> Settings:
@@ -99,9 +102,7 @@ class World:
     @property
     def now(self) -> str:
         """Three in the morning after the last day that was served, as `--until` takes it."""
-        day = 21 + self.day
-        month, day = (11, day) if day <= 30 else (12, day - 30)
-        return f"2026-{month}-{day:02d}T03:00"
+        return datetime.fromtimestamp(START + self.day * DAY + 3 * 3600, UTC).strftime("%Y-%m-%dT%H:%M")
 
     def change_corpus(self, *, changed: bool) -> None:
         asyncio.run(ingest(self.settings, drifting.documents(changed=changed)))
@@ -143,7 +144,7 @@ class World:
         return asyncio.run(self._serve(days, per_day, use_cache))
 
     async def _serve(self, days: int, per_day: int, use_cache: bool) -> tuple[int, int]:
-        settings = self.settings.model_copy(update={"artifact": self.store.folder})
+        settings = self.settings.model_copy(update={"artifact": self.store.folder, **self.serving})
         config = await asyncio.to_thread(TrafficConfig.from_settings, settings)
         assert config is not None
         clock = [0.0]
@@ -162,6 +163,7 @@ class World:
                 except SlipwayError:
                     failed += 1
             self.day += 1
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "slipway-shadow"))
         await service.aclose()
         await recorder.aclose()
         return answered, failed

@@ -18,6 +18,7 @@ import pytest
 
 from slipway_server.artifacts import load
 from slipway_server.cli import main
+from slipway_server.errors import ProviderAuth
 from slipway_server.improve.anchors import anchors_for
 from slipway_server.improve.decide import DAILY
 from slipway_server.improve.judging import open_judge
@@ -161,3 +162,69 @@ def test_two_at_once_recompile_once(world: Any) -> None:
     assert sorted(report["recompile"]["granted"] for report in reports) == [False, True]
     assert len(world.store.list()) == 2
     assert [point["mean"] for point in reports[0]["series"]] == [point["mean"] for point in reports[1]["series"]]
+
+
+def test_a_shadow_is_judged_on_the_same_items_and_a_canary_freezes(world: Any) -> None:
+    world.serving = {"shadow_artifact": world.store.folder, "shadow_weight_bps": 10_000}
+    world.serve(1, 12)
+    report = round_of(world)
+    shadow = report["shadow"]
+    assert shadow["n"] == report["series"][0]["recorded"] == 12
+    assert (shadow["difference"], shadow["digest"]) == (0.0, world.store.list()[0].manifest.digest)
+    world.serving = {"candidate_artifact": world.store.folder, "candidate_weight_bps": 5000}
+    world.serve(1, 60)
+    frozen = round_of(world)["series"][-1]
+    assert (frozen["verdict"], frozen["n"]) == ("INCONCLUSIVE", 0)
+    assert "canary" in frozen["reason"]
+
+
+def test_a_judge_that_moved_blocks_everything(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.serve(4, 40)
+    assert round_of(world)["verdict"] == "HEALTHY"
+    world.change_corpus(changed=True)
+    world.serve(6, 40)
+    monkeypatch.setattr(drifting, "YEARS", {place: year + 1 for place, year in drifting.YEARS.items()})
+    report = round_of(world)
+    assert (report["verdict"], report["judged_now"], len(report["series"])) == ("JUDGE_MOVED", 0, 4)
+    assert "changed its mind on 20 of 20" in report["reason"]
+    assert not report["recompile"]["wanted"]
+
+
+def test_an_interrupted_run_goes_on_and_asks_nothing_twice(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.overrides = {"judge_metric": "drifting:judged_by_lm"}
+    world.serve(1, 40)
+    round_of(world)
+    world.serve(1, 40)
+    judged, asked = drifting.judged, []
+
+    def dying(example: Any, prediction: Any, trace: Any = None) -> float:
+        asked.append(example.question)
+        if len(asked) == 50:  # the anchors come first, 20 of them
+            raise ProviderAuth("the key has expired")
+        return judged(example, prediction)
+
+    monkeypatch.setattr(drifting, "judged", dying)
+    with pytest.raises(ProviderAuth):
+        round_of(world)
+    before = world.provider.ledger.count(status=200)
+    report = round_of(world)
+    assert len(report["series"]) == 2
+    assert world.provider.ledger.count(status=200) - before < 20 + 40 - 20
+
+
+def test_a_forgotten_user_leaves_the_reports(world: Any, slipway: Slipway, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.serve(1, 45)
+    _, report = slipway("reevaluate", "--until", world.now)
+    path = Path(report["path"])
+    assert len(report["examples"]) == 10
+    users = {example["routing"] for example in report["examples"]}
+    code, done = slipway("traffic", "forget", "--routing-key", "u3")
+    assert (code, done["records"], done["pending"]) == (0, 5, 0)
+    left = orjson.loads(path.read_bytes())["examples"]
+    assert len(left) == 10 - done["report_examples"]
+    assert done["report_examples"] > 0
+    assert {example["routing"] for example in left} < users
+    questions = [drifting.question(place) for place in drifting.PLACES]
+    assert sum(question in path.with_suffix(".html").read_text() for question in questions) == len(left)
+    _, shown = slipway("traffic", "show")
+    assert sum(row["answers"] for row in shown["days"]) == 40

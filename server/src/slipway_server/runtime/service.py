@@ -29,9 +29,9 @@ from slipway_server.runtime.imports import import_program
 from slipway_server.runtime.keeper import SlotKeeper
 from slipway_server.runtime.prewarm import load_questions, prewarm
 from slipway_server.runtime.receipts import receipt
-from slipway_server.runtime.shadow import Shadow
+from slipway_server.runtime.shadow import Shadow, ShadowRun
 from slipway_server.runtime.stack import Stack, open_stack
-from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Recorder, Serving, TakeFeedback
+from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Receipt, Recorder, Serving, TakeFeedback
 from slipway_server.runtime.variants import Variant, build_variant, known_artifacts, sources
 from slipway_server.telemetry import metrics
 
@@ -55,7 +55,7 @@ class ProgramService:
         self._pool = ThreadPoolExecutor(self._settings.sync_workers, "slipway-program")
         self._dspy = stack.dspy_settings(memoise_prompts=True)
         self._memo = AnswerMemo(stack.cache)
-        self._shadow = Shadow(self._run)
+        self._shadow = Shadow(self._run, self._record_shadow)
         self._keeper = SlotKeeper(
             self._settings,
             build=lambda source: build_variant(source, program_class, self._settings, self._pool),
@@ -86,7 +86,7 @@ class ProgramService:
         if self._recorder is not None:
             self._recorder(checked, answer.outputs, answer.receipt, routing_key)
         if slots.shadow is not None and slots.routing.samples_shadow(context.request_id):
-            self._shadow.start(slots.shadow, checked, context.request_id)
+            self._shadow.start(slots.shadow, checked, context.request_id, routing_key)
         return answer
 
     async def submit_feedback(self, feedback: Feedback) -> bool:
@@ -131,17 +131,22 @@ class ProgramService:
             outputs = await self._remembered(variant, inputs, context)
         elapsed = time.monotonic() - started
         metrics.MODULE_DURATION.labels(variant.name).observe(elapsed)
-        return Answer(
-            outputs,
-            receipt(
-                context,
-                program=self._settings.program,
-                variant=variant.name,
-                artifact=variant.artifact,
-                model=self._settings.lm_model,
-                elapsed_seconds=elapsed,
-            ),
+        return Answer(outputs, self._receipt(variant, context, elapsed))
+
+    def _receipt(self, variant: Variant, context: RequestContext, elapsed_seconds: float) -> Receipt:
+        return receipt(
+            context,
+            program=self._settings.program,
+            variant=variant.name,
+            artifact=variant.artifact,
+            model=self._settings.lm_model,
+            elapsed_seconds=elapsed_seconds,
         )
+
+    def _record_shadow(self, run: ShadowRun) -> None:
+        if self._recorder is not None:
+            written = self._receipt(run.variant, run.context, run.elapsed_seconds)
+            self._recorder(run.inputs, run.outputs, written, run.routing_key)
 
     async def _remembered(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> dict[str, Any]:
         """The answer memo's outputs and citations, or a run of the program, which is then remembered."""

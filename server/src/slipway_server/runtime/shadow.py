@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from slipway_server import request
@@ -27,24 +28,38 @@ DEADLINE_SECONDS = 300.0
 log = logging.getLogger(__name__)
 
 Run = Callable[[Variant, dict[str, Any], RequestContext], Awaitable[dict[str, Any]]]
-Sink = Callable[[Variant, dict[str, Any], dict[str, Any], RequestContext], None]
-"""Takes variant, inputs, outputs and context of a shadow run that succeeded; must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRun:
+    """A shadow run that succeeded. `routing_key`: of the request that it shadows."""
+
+    variant: Variant
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    context: RequestContext
+    routing_key: str
+    elapsed_seconds: float
+
+
+Sink = Callable[[ShadowRun], None]
+"""Takes what a shadow answered; must not block."""
 
 
 class Shadow:
-    """Runs shadow requests in tasks of its own. `sink` may be set to record their outputs."""
+    """Runs shadow requests in tasks of its own. `sink` records what they answer."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, sink: Sink | None = None) -> None:
         self._run = run
+        self._sink = sink
         self._tasks: set[asyncio.Task[None]] = set()
-        self.sink: Sink | None = None
 
-    def start(self, variant: Variant, inputs: dict[str, Any], request_id: str) -> None:
+    def start(self, variant: Variant, inputs: dict[str, Any], request_id: str, routing_key: str = "") -> None:
         """Run one request in the background, or drop it where too many are under way."""
         if len(self._tasks) >= MAX_UNDER_WAY:
             metrics.SHADOW_RUNS.labels("dropped").inc()
             return
-        task = asyncio.create_task(self._one(variant, inputs, request_id), name="slipway-shadow")
+        task = asyncio.create_task(self._one(variant, inputs, request_id, routing_key), name="slipway-shadow")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -54,9 +69,9 @@ class Shadow:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _one(self, variant: Variant, inputs: dict[str, Any], request_id: str) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        context = RequestContext(request_id, deadline=deadline, traffic_class=TrafficClass.BATCH)
+    async def _one(self, variant: Variant, inputs: dict[str, Any], request_id: str, routing_key: str) -> None:
+        started = time.monotonic()
+        context = RequestContext(request_id, deadline=started + DEADLINE_SECONDS, traffic_class=TrafficClass.BATCH)
         try:
             with request.opened(context):
                 outputs = await self._run(variant, inputs, context)
@@ -65,5 +80,5 @@ class Shadow:
             log.info("shadow failed", extra={"request_id": request_id, "reason": error.reason})
             return
         metrics.SHADOW_RUNS.labels("answered").inc()
-        if self.sink is not None:
-            self.sink(variant, inputs, outputs, context)
+        if self._sink is not None:
+            self._sink(ShadowRun(variant, inputs, outputs, context, routing_key, time.monotonic() - started))
