@@ -208,6 +208,59 @@ def test_a_deadline_that_passes_in_the_queue_is_called_so(virtual: Virtual, benc
     virtual(main)
 
 
+def test_a_wait_must_leave_time_for_the_answer(virtual: Virtual, bench: Any, scripted: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        it = bench(scripted(seconds=3.0), SharePacer({"requests": 60.0}, now=loop.time))
+        for _ in range(3):
+            await it.ask()
+        calls = [asyncio.create_task(it.ask()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert isinstance(await refused(it.ask(deadline=5.5)), QueueWaitTooLong), "3 s of waiting and 3 s of answering"
+        await it.ask(deadline=6.5)
+        await asyncio.gather(*calls)
+        await asyncio.sleep(2.0)
+        sent = len(it.backend.sent_at)
+        assert isinstance(await refused(it.ask(deadline=1.0)), DeadlineTooShort)
+        assert len(it.backend.sent_at) == sent + 1, "without a wait it may try"
+
+    virtual(main)
+
+
+def test_a_spent_budget_ends_the_repeating_until_successes_earn_more(
+    virtual: Virtual, bench: Any, scripted: Any
+) -> None:
+    async def main() -> None:
+        it = bench(scripted([rate_limit(1.0)] * 14, seconds=0.0), retries=RetryConfig(max_attempts=100))
+        error = await refused(it.ask())
+        assert isinstance(error, ProviderRateLimited)
+        assert "budget" in error.message
+        assert len(it.backend.sent_at) == 11, "one and the budget of ten"
+        it.backend.errors.clear()
+        for _ in range(11):
+            await it.ask()
+        it.backend.errors[:] = [rate_limit(1.0)] * 2
+        assert isinstance(await refused(it.ask()), ProviderRateLimited)
+        assert len(it.backend.sent_at) == 11 + 11 + 2, "a tenth of a retry for each success"
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("advice", [0.0, 1.0, 29.9])
+def test_callers_with_the_same_advice_do_not_come_back_together(
+    virtual: Virtual, bench: Any, scripted: Any, advice: float
+) -> None:
+    async def main() -> None:
+        it = bench(scripted([rate_limit(advice)] * 8, seconds=0.0))
+        await asyncio.gather(*(it.ask() for _ in range(8)))
+        again = it.backend.sent_at[8:]
+        assert len(set(again)) == 8
+        assert all(advice <= moment - it.backend.sent_at[0] <= advice + 0.5 for moment in again)
+        assert max(again) - min(again) > 0.1
+
+    virtual(main)
+
+
 def test_interactive_calls_go_before_batch(virtual: Virtual, bench: Any, scripted: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

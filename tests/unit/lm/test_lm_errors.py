@@ -33,6 +33,7 @@ ROWS = [
     (lm15.StreamAssemblyError("x"), "PROVIDER_UNAVAILABLE"),
     (lm15.ProviderError("x", status=418), "PROVIDER_REJECTED"),
     (lm15.ProviderError("x"), "PROVIDER_UNAVAILABLE"),
+    (lm15.ProviderError("the reply is not JSON", status=200), "PROVIDER_UNAVAILABLE"),
     (lm15.NotConfiguredError("x"), "CONFIG_INVALID"),
     (lm15.UnsupportedFeatureError("x"), "PROVIDER_REJECTED"),
 ]

@@ -15,7 +15,7 @@ from slipway_server.request import TrafficClass
 @pytest.mark.parametrize("provider", ["TB600", "TB60", "TB60r"])
 @pytest.mark.parametrize(
     ("load", "pods"),
-    [(load, pods) for load in ("even", "skew60", "near") for pods in (1, 4, 16)] + [("joinleave", 0)],
+    [(load, pods) for load in ("even", "skew60", "near") for pods in (1, 4, 8, 16)] + [("joinleave", 0)],
 )
 def test_pods_that_know_nothing_of_each_other_use_the_quota(
     pacing: ModuleType, provider: str, load: str, pods: int
@@ -32,6 +32,16 @@ def test_a_bucket_of_one_second(pacing: ModuleType) -> None:
         run = pacing.World(pacing.scenario("TB10", load, 4)).run()
         assert run.goodput >= 0.97
         assert run.rejected_ratio < 0.01
+
+
+@pytest.mark.parametrize("provider", ["TB60", "TB60r"])
+def test_pods_that_come_and_go_without_anybody_knowing(pacing: ModuleType, provider: str) -> None:
+    """Every minute another number, always believed to be 4, at a provider so quick that a step is felt at once."""
+    steps = tuple((60.0 * minute, pods) for minute, pods in enumerate((4, 8, 2, 12, 3, 9, 4)))
+    usual = pacing.scenario(provider, "joinleave", 0, pods_believed=4, latency_seconds=0.4, latency_spread=0.1)
+    run = pacing.World(replace(usual, steps=steps, offered=3.0, network_seconds=0.01)).run()
+    assert run.goodput >= 0.97
+    assert run.rejected_ratio < 0.005
 
 
 @pytest.mark.parametrize("pods", [1, 16])

@@ -20,14 +20,19 @@ from slipway_server.errors import DeadlineTooShort, ProviderCircuitOpen, QueueWa
 from slipway_server.lm.breaker import Breaker
 from slipway_server.lm.calls import Call
 from slipway_server.lm.errors import refusal
-from slipway_server.lm.gate import Gate, Waiter
+from slipway_server.lm.gate import NEGLIGIBLE_SECONDS, Gate, Waiter
 from slipway_server.lm.meters import Meters
 from slipway_server.lm.outcomes import QUOTA_SUBJECT, unavailable
 from slipway_server.request import TrafficClass
 
 
 class Admission:
-    """See the module. `queue_cap_seconds`: longest predicted wait of an interactive call."""
+    """See the module.
+
+    Args:
+        queue_cap_seconds: Longest predicted wait of an interactive call.
+        expected_seconds: What an attempt usually takes: a wait must leave so much of the deadline.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Admission:
         meters: Meters,
         *,
         queue_cap_seconds: float,
+        expected_seconds: Callable[[], float],
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
@@ -43,6 +49,7 @@ class Admission:
         self._breaker = breaker
         self._meters = meters
         self._queue_cap_seconds = queue_cap_seconds
+        self._expected_seconds = expected_seconds
         self._now = now
         self._rng = rng
 
@@ -106,9 +113,13 @@ class Admission:
 
     def _check_wait(self, call: Call) -> None:
         wait = self._gate.predicted_wait(call.cls, call.need)
+        if wait <= NEGLIGIBLE_SECONDS:
+            # A call that need not wait may try, however little time it has: else a slow hour could never end.
+            return
         remaining = call.remaining(self._now())
+        slack = math.inf if remaining is None else remaining - self._expected_seconds()
         cap = self._queue_cap_seconds if call.cls is TrafficClass.INTERACTIVE else math.inf
-        if wait <= min(cap, math.inf if remaining is None else remaining):
+        if wait <= min(cap, slack):
             return
         self._meters.shed(call.cls, "queue_cap" if wait > cap else "deadline")
         raise refusal(

@@ -144,6 +144,8 @@ def _unavailable(error: BaseException) -> SlipwayError:
 
 def _provider(error: BaseException) -> SlipwayError:
     status = getattr(error, "status", None)
+    if status is not None and 200 <= status < 300:
+        return ProviderUnavailable("the provider's answer is not JSON, or not what its interface promises; try later")
     return _rejected(error) if status is not None and 400 <= status < 500 else _unavailable(error)
 
 

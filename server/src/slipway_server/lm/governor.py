@@ -102,6 +102,7 @@ class Governor:
             self.breaker,
             self._meters,
             queue_cap_seconds=config.queue_cap_seconds,
+            expected_seconds=self._expected_seconds,
             now=now,
             rng=self._rng,
         )

@@ -22,7 +22,7 @@ from slipway_server.lm.retries import is_retryable
 log = logging.getLogger(__name__)
 
 QUOTA_SUBJECT = "lm_requests"
-"""Subject of google.rpc.QuotaFailure."""
+"""Subject of google.rpc.QuotaFailure, as the error's metadata `subject`."""
 MOST_ADVISED_SECONDS = 3600.0
 """What callers are told at most: some providers advise nonsense, and gRPC's pushback is a 32-bit number."""
 _LOGGED_CHARACTERS = 300
