@@ -56,7 +56,9 @@ def _details(error: SlipwayError, message: str) -> list[Message]:
     if error.retry_after_seconds is not None and error.retryable:
         details.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after_seconds)))
     if isinstance(error, OverloadError):
-        violation = error_details_pb2.QuotaFailure.Violation(subject=error.reason, description=error.meaning)
+        violation = error_details_pb2.QuotaFailure.Violation(
+            subject=facts.get("subject", error.reason), description=error.meaning
+        )
         details.append(error_details_pb2.QuotaFailure(violations=[violation]))
     if isinstance(error, CallerError) and "field" in facts:
         field = error_details_pb2.BadRequest.FieldViolation(field=facts["field"], description=error.meaning)
