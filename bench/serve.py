@@ -11,7 +11,8 @@ new, so that every answer is a cache miss. Phases:
 - throughput: answers a second, latencies and the server's CPU time per answer, through `Ask` and `Predict`, and once
   more with the cache off;
 - bare: CPU time of a plain `await program.acall()` of the same artifact on the same passages, without a server: with
-  DSPy's own client against the same provider, and with an engine that answers at once and costs nothing;
+  DSPy's own client against the same provider, without and with DSPy's own cache on a local disk, and with an engine
+  that answers at once and costs nothing;
 - warm: the same hundred questions again, with SLIPWAY_CACHE_ANSWERS=1;
 - memory: 20,000 answers from a faster provider; the server's resident memory on the way.
 """
@@ -161,7 +162,14 @@ def bare(bench: Bench) -> dict[str, Any]:
     shape = {"store": str(bench.folder / "store"), "callers": bench.callers, "requests": bench.requests}
     with bench.provider(bench.latency_seconds) as provider:
         over_http = bench.child("bare-dspy", shape | {"engine": "own"}, **provider.facts["settings"])
-    return {"http": over_http, "instant": bench.child("bare-dspy", shape | {"engine": "instant"})}
+        cached = shape | {"engine": "own, cached"}
+        settings = provider.facts["settings"] | {"DSPY_CACHEDIR": str(bench.folder / "dspy-cache")}
+        with_cache = bench.child("bare-dspy", cached, **settings)
+    return {
+        "http": over_http,
+        "http, cache": with_cache,
+        "instant": bench.child("bare-dspy", shape | {"engine": "instant"}),
+    }
 
 
 def warm(bench: Bench) -> dict[str, Any]:
@@ -234,7 +242,7 @@ async def bare_dspy(store: str, callers: int, requests: int, engine: str) -> dic
         lm = dspy.LM("bench/instant", engine=Instant(), async_engine=AsyncInstant(), cache=False)
     else:
         key = settings.lm_api_key.get_secret_value() if settings.lm_api_key else "none"
-        lm = dspy.LM(settings.lm_model, api_base=settings.lm_base_url, api_key=key, cache=False)
+        lm = dspy.LM(settings.lm_model, api_base=settings.lm_base_url, api_key=key, cache="cached" in engine)
     run, numbers = os.urandom(4).hex(), itertools.count()
 
     async def caller(limit: int) -> None:
