@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_drafts import compiled, draft
 
 from slipway_client import AsyncSlipwayClient
+from slipway_server.artifacts import save
+from slipway_server.programs.rag import RAG
 from slipway_server.simulate import Provider, SimulatorConfig
 
 SLIPWAY = str(Path(sys.executable).with_name("slipway"))
@@ -99,6 +102,21 @@ REFUSED = [
     pytest.param({"SLIPWAY_COLLECTION": "nothing"}, ("--allow-uncompiled",), "nothing", id="collection missing"),
     pytest.param({"SLIPWAY_PROT": "1"}, (), "SLIPWAY_PROT: unknown configuration key", id="unknown key"),
     pytest.param(
+        {}, ("--artifact", "TRUNCATED"), ".json: is not a JSON object, or is truncated", id="artifact truncated"
+    ),
+    pytest.param(
+        {"SLIPWAY_EMBEDDING_MODEL": "offline/hashing"},
+        ("--allow-uncompiled",),
+        "was made with offline/bm25, configured is offline/hashing",
+        id="collection of another embedder",
+    ),
+    pytest.param(
+        {"SLIPWAY_LM_MODEL": "openai/x", "SLIPWAY_LM_API_KEY_FILE": "no.key", "SLIPWAY_LM_BASE_URL": "PROVIDER"},
+        ("--allow-uncompiled",),
+        "SLIPWAY_LM_API_KEY_FILE: no.key cannot be read",
+        id="key file missing",
+    ),
+    pytest.param(
         {"SLIPWAY_LM_MODEL": "openai/x", "SLIPWAY_LM_API_KEY": "wrong", "SLIPWAY_LM_BASE_URL": "PROVIDER"},
         ("--allow-uncompiled",),
         "key",
@@ -118,10 +136,19 @@ REFUSED = [
 ]
 
 
+@pytest.fixture
+def truncated(tmp_path: Path) -> Path:
+    """An artifact of which only the beginning has arrived."""
+    artifact = save(compiled(RAG()), draft("slipway_server.programs.rag:RAG"), tmp_path)
+    artifact.write_bytes(artifact.read_bytes()[:300])
+    return artifact
+
+
 @pytest.mark.parametrize(("changes", "options", "expected"), REFUSED)
 async def test_what_cannot_be_served_ends_with_one_line(
-    environ: dict[str, str], changes: dict[str, str], options: tuple[str, ...], expected: str
+    environ: dict[str, str], changes: dict[str, str], options: tuple[str, ...], expected: str, truncated: Path
 ) -> None:
+    options = tuple(str(truncated) if option == "TRUNCATED" else option for option in options)
     async with Provider(SimulatorConfig(keys=("right",))) as provider:
         changes = {key: provider.base_url if value == "PROVIDER" else value for key, value in changes.items()}
         async with serving(environ | changes, *options) as process, asyncio.timeout(60):
