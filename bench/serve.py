@@ -294,7 +294,7 @@ def report(found: dict[str, Any]) -> Iterator[str]:
                 f"server CPU {row['server_cpu_ms']:.2f} ms   errors {row['errors'] or 0}"
             )
     for engine, row in found.get("bare", {}).items():
-        yield f"bare, {engine:8} {row['per_second']:6.1f}/s   CPU {row['cpu_ms']:.2f} ms"
+        yield f"bare, {engine:12} {row['per_second']:6.1f}/s   CPU {row['cpu_ms']:.2f} ms"
     for method, row in found.get("warm", {}).items():
         yield (
             f"warm {method:9} {row['per_second']:6.0f}/s with the callers on the same cores   server CPU "
