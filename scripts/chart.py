@@ -38,6 +38,9 @@ OWNED = {
 }
 """Settings that values stand for, that only a Secret may hold, or that a cluster has no use for."""
 
+DOCS_HEAD = """A value that is not listed here is refused. Helm's `--set` makes text of fractions;
+`--set-json traffic.sample=0.1` gives a number."""
+
 TEXT = {"type": "string"}
 ARTIFACT: dict[str, Any] = {
     "type": ["object", "null"],
@@ -169,7 +172,7 @@ def _setting(known: dict[str, Any]) -> dict[str, Any]:
 def docs_text() -> str:
     """VALUES.md."""
     parts = ["<!-- Generated from values.yaml by `make generate`; change it there. -->", "", "# Values", ""]
-    parts += ["A value that is not listed here is refused.", "", "| value | default | meaning |", "| --- | --- | --- |"]
+    parts += [DOCS_HEAD, "", "| value | default | meaning |", "| --- | --- | --- |"]
     for value in values():
         if not value.branch:
             default = json.dumps(value.default).replace("|", "\\|")

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules, monitors and dashboards speak of metrics that exist, and every alert has a section to read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from charts import CHART, ROOT, Objects
+from prometheus_client.metrics import MetricWrapperBase
+
+from slipway_server.telemetry import metrics
+
+Render = Callable[..., Objects]
+NAME = "answers-slipway"
+FOREIGN_LABELS = {"namespace", "pod", "le"}
+"""Labels that Prometheus adds, and a histogram's."""
+
+
+def known() -> dict[str, set[str]]:
+    """Series name → labels, of every metric of the server."""
+    found: dict[str, set[str]] = {}
+    for one in vars(metrics).values():
+        if isinstance(one, MetricWrapperBase):
+            suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(one._type, [""])
+            found |= {one._name + suffix: set(one._labelnames) for suffix in suffixes}
+    return found
+
+
+def unknown(expression: str) -> list[str]:
+    """What an expression asks for that the server does not have."""
+    series = known()
+    wrong = [name for name in re.findall(r"\bslipway_\w+", expression) if name not in series]
+    for name, matchers in re.findall(r"\b(slipway_\w+)\{([^}]*)\}", expression):
+        labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) - FOREIGN_LABELS
+        wrong += [f"{name}.{label}" for label in labels - series.get(name, set())]
+    return wrong
+
+
+def rules(rendered: Objects) -> list[dict[str, Any]]:
+    [group] = rendered["PrometheusRule", NAME]["spec"]["groups"]
+    return list(group["rules"])
+
+
+def test_rules_ask_for_series_that_exist(objects: Render) -> None:
+    for rule in rules(objects("everything")):
+        assert re.search(r"\bslipway_", rule["expr"]), rule["alert"]
+        assert unknown(rule["expr"]) == [], rule["alert"]
+
+
+def test_an_expression_that_is_wrong_is_found() -> None:
+    assert unknown('slipway_nothing_total{pod="x"} > slipway_errors_total{color="red"}') == [
+        "slipway_nothing_total",
+        "slipway_errors_total.color",
+    ]
+
+
+def test_rules_are_about_this_release_only(objects: Render) -> None:
+    for rule in rules(objects("everything")):
+        selectors = re.findall(r"\bslipway_\w+(\{[^}]*\})?", rule["expr"])
+        assert selectors, rule["alert"]
+        assert all('namespace="search",pod=~"answers-slipway-.+"' in one for one in selectors), rule["alert"]
+
+
+def test_every_alert_has_its_switch_severity_and_section(objects: Render) -> None:
+    given = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["monitoring"]["rules"]["alerts"]
+    rendered = {rule["alert"]: rule for rule in rules(objects("everything"))}
+    assert set(rendered) == set(given) - {"SlipwayTrafficLost"}, "that one is switched off in the scenario"
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    headings = {heading.lower() for heading in re.findall(r"^#+ (\w+)$", page, re.MULTILINE)}
+    for alert, rule in rendered.items():
+        assert rule["labels"] == {"severity": given[alert]["severity"], "release": "answers", "team": "search"}
+        assert rule["annotations"]["runbook_url"].partition("#")[2] in headings
+        assert rule["for"] == given[alert]["for"]
+    assert {alert.lower() for alert in given} <= headings
+
+
+def test_a_threshold_reaches_its_rule(objects: Render) -> None:
+    [slow] = [rule for rule in rules(objects("everything")) if rule["alert"] == "SlipwaySlow"]
+    assert slow["expr"].endswith("> 10")
+    assert "10 s" in slow["annotations"]["summary"]
+
+
+@pytest.mark.parametrize("scenario", ["external", "volume"])
+def test_a_monitor_finds_the_pods_once(objects: Render, scenario: str) -> None:
+    rendered = objects(scenario)
+    [monitor] = [one for (kind, _), one in rendered.items() if kind in ("ServiceMonitor", "PodMonitor")]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    if monitor["kind"] == "ServiceMonitor":
+        found = [one for (kind, _), one in rendered.items() if kind == "Service"]
+        ports = [port["name"] for one in found for port in one["spec"]["ports"]]
+        labels = [one["metadata"]["labels"] for one in found]
+    else:
+        template = rendered["Deployment", NAME]["spec"]["template"]
+        ports = [port["name"] for port in template["spec"]["containers"][0]["ports"]]
+        labels = [template["metadata"]["labels"]]
+    assert [wanted <= one.items() for one in labels].count(True) == 1
+    assert "metrics" in ports
+
+
+def test_dashboards_ask_for_series_that_exist(objects: Render) -> None:
+    one = objects("everything")["ConfigMap", f"{NAME}-dashboards"]
+    assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
+    for text in one["data"].values():
+        expressions = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+        assert expressions
+        assert [unknown(expression) for expression in expressions] == [[]] * len(expressions)
