@@ -134,6 +134,7 @@ class World:
                 out=self.store.folder,
                 settings={"k": 6},
                 log_dir=self.folder / "logs",
+                anchors=dataset_for(session.new_program(), self.folder / "anchors.jsonl"),
             )
             done = compile_program(session, plan)
         assert done.compiled.score >= 0.9

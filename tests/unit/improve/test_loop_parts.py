@@ -41,7 +41,8 @@ def packed(folder: Path) -> Bundle:
 
 
 def manifest(bundle: Bundle, **data: str) -> Manifest:
-    digests = {"train": bundle.digests["train.jsonl"], "dev": bundle.digests["heldout.jsonl"], **data}
+    files = {"train": "train.jsonl", "dev": "heldout.jsonl", "anchors": "anchors.jsonl"}
+    digests = {use: bundle.digests[name] for use, name in files.items()} | data
     return Manifest(
         program="p:P",
         created=datetime(2026, 1, 1, tzinfo=UTC),

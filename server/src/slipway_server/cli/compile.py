@@ -31,6 +31,8 @@ def compile_(
     seed: int = typer.Option(0, help="Order of the training examples, and the optimizer's own seed."),
     metric: str = typer.Option("exact-match", help="exact-match, token-f1, contains, semantic-f1, or module:function."),
     out: Path = typer.Option(Path("artifacts"), help="Store to write the artifact to."),
+    bundle: Path | None = typer.Option(None, help="Pack the data into this folder, for `reevaluate` and `recompile`."),
+    anchors: Path | None = typer.Option(None, help="Examples that guard the judge of live answers; go to the bundle."),
     promote: bool = typer.Option(False, "--promote", help="Make the artifact the store's current one."),
     collection: str | None = typer.Option(None, help="Collection to retrieve from."),
     lm_model: str | None = typer.Option(None, help="LM, as provider/model."),
@@ -51,6 +53,8 @@ def compile_(
     from slipway_server.artifacts import Store
     from slipway_server.evaluation import EvaluatorConfig, metric_named
     from slipway_server.improve import report
+    from slipway_server.improve.anchors import anchors_for
+    from slipway_server.improve.bundle import pack
     from slipway_server.improve.compile import Plan, compile_program
     from slipway_server.improve.data import dataset_for
     from slipway_server.improve.optimizers import parse_settings
@@ -69,9 +73,12 @@ def compile_(
         seed=seed,
         log_dir=log_dir,
         evaluator=EvaluatorConfig(concurrency=concurrency),
+        anchors=anchors_for(uncompiled, anchors) if anchors else None,
     )
     with open_session(settings) as session, stages(quiet=as_json, unit="runs") as progress:
         done = compile_program(session, plan, progress)
+    if bundle is not None:
+        pack(bundle, train=train, heldout=dev, anchors=anchors)
     if promote:
         Store(out).promote(done.path.name)
     if as_json:

@@ -72,9 +72,9 @@ class Bundle:
 
     def check(self, manifest: Manifest) -> None:
         """Raise DatasetInvalid unless the artifact was compiled and compared with this bundle's files."""
-        for use, name in (("train", TRAIN), ("dev", HELDOUT)):
+        for use, name in (("train", TRAIN), ("dev", HELDOUT), ("anchors", ANCHORS)):
             noted = manifest.data.get(use)
-            if noted is None or noted.digest != self.digests[name]:
+            if (noted.digest if noted else None) != self.digests.get(name):
                 raise DatasetInvalid(
                     f"{self.folder / name} is not the artifact's own '{use}' data; "
                     "mount the bundle that it was compiled with, or give --other-bundle"

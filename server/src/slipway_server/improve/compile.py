@@ -41,7 +41,10 @@ def _ignore(stage: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compile with. `log_dir` holds a folder per plan, in which a second start of the same plan goes on."""
+    """What to compile with. `log_dir` holds a folder per plan, in which a second start of the same plan goes on.
+
+    `anchors`: examples that guard the judge later (improve/anchors.py); the manifest names them, nothing else is done.
+    """
 
     train: Dataset
     dev: Dataset
@@ -52,6 +55,7 @@ class Plan:
     seed: int = 0
     log_dir: Path = Path(".slipway/compile")
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    anchors: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,8 @@ def _manifest(
         code=provenance.revision(Path.cwd()),
         data={
             use: DatasetNote(name=data.path.name, digest=data.digest, examples=len(data.examples))
-            for use, data in (("train", plan.train), ("dev", plan.dev))
+            for use, data in (("train", plan.train), ("dev", plan.dev), ("anchors", plan.anchors))
+            if data is not None
         },
         optimizer=Optimizer(name=plan.optimizer, settings=dict(plan.settings), seed=plan.seed),
         lm=Model(name=settings.lm_model, temperature=settings.lm_temperature, max_tokens=settings.lm_max_tokens),

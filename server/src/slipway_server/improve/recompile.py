@@ -150,6 +150,8 @@ def _manifest(compiled: Manifest, plan: RecompilePlan) -> Manifest:
         **compiled.data,
         "train": DatasetNote(name=plan.train.path.name, digest=plan.train.digest, examples=len(plan.train.examples)),
     }
+    if "anchors" in plan.incumbent.manifest.data:
+        data["anchors"] = plan.incumbent.manifest.data["anchors"]
     if plan.feedback:
         data["feedback"] = DatasetNote(name="feedback", digest=_feedback_digest(plan), examples=len(plan.feedback))
     if plan.trigger is not None:
