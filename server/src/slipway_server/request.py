@@ -60,6 +60,10 @@ class Account:
     cost_usd: float | None = None
     citations: list[Citation] = field(default_factory=list)
     collection_version: str = ""
+    variant: str = ""
+    """The variant that was chosen; known also where no answer came."""
+    spent_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """In flight, by kind: lm (attempts), retrieval. Not a part of the receipt, but of the access log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def opened(context: RequestContext) -> Iterator[RequestContext]:
 
 @contextmanager
 def default_class(traffic_class: TrafficClass) -> Iterator[None]:
-    """The class of work outside any request, in every thread of this process (optimizers start threads of their own)."""
+    """The class of work outside any request, in every thread of this process; optimizers start threads of their own."""
     global _default_class
     before, _default_class = _default_class, traffic_class
     try:

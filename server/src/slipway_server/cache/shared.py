@@ -233,6 +233,8 @@ def count(kind: str, tier: str) -> None:
     """Record which tier answered, in the metrics and in the current request's account."""
     metrics.CACHE_LOOKUPS.labels(kind, tier).inc()
     request.current().account.cache_tiers[tier] += 1
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("cache", extra={"kind": kind, "tier": tier})
 
 
 def open_cache(settings: Settings) -> SharedCache:

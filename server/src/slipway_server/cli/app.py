@@ -17,11 +17,12 @@ COMMANDS = {
     "ingest": ("slipway_server.cli.ingest", "Make a collection from documents."),
     "compile": ("slipway_server.cli.compile", "Compile a program into an artifact."),
     "evaluate": ("slipway_server.cli.evaluate", "Score a program or an artifact."),
-    "artifact": ("slipway_server.cli.artifact", "Show, list, verify, promote and roll back artifacts."),
+    "artifact": ("slipway_server.cli.artifact", "Verify, compare, promote, roll back and change artifacts."),
     "traffic": ("slipway_server.cli.traffic", "Show, export and forget recorded answers."),
     "reevaluate": ("slipway_server.cli.reevaluate", "Judge recorded answers; decide whether they became worse."),
     "recompile": ("slipway_server.cli.recompile", "After a DEGRADED verdict: compile anew, and pass the gate or not."),
     "cache": ("slipway_server.cli.cache", "Look after the shared cache."),
+    "why": ("slipway_server.cli.why", "Tell one request's story from the logs."),
     "config": ("slipway_server.cli.config", "Print every configuration key, its value and origin."),
     "simulate-provider": (
         "slipway_server.cli.simulate_provider",

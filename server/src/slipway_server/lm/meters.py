@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from slipway_server import request
 from slipway_server.lm.pacing.types import Need, Pacer
 from slipway_server.request import Account, TrafficClass
 from slipway_server.telemetry import metrics
+
+LONG_WAIT_SECONDS = 0.5
+"""A longer wait is logged as an event of its own, for `slipway why`; what is as usual only at level debug."""
+
+log = logging.getLogger(__name__)
 
 MEMORY_SECONDS = 300.0
 """Time constant of the amplification gauge."""
@@ -37,6 +44,9 @@ class Meters:
         for reason, seconds in waits.items():
             account.waits_seconds[reason] += seconds
             _child(metrics.LM_WAITED, cls, reason).inc(seconds)
+        if waits:
+            long = sum(waits.values()) >= LONG_WAIT_SECONDS
+            _event(long, "lm wait", cls, **{reason: round(seconds, 4) for reason, seconds in waits.items()})
 
     def attempted(self, cls: TrafficClass, outcome: str, seconds: float) -> None:
         """An attempt ended after so many seconds in flight."""
@@ -44,6 +54,10 @@ class Meters:
         _child(metrics.LM_ATTEMPTS, self._model, cls, outcome).inc()
         if outcome == "ok":
             _child(metrics.LM_ATTEMPT_DURATION, self._model).observe(seconds)
+        context = request.current_or_none()
+        if context is not None:
+            context.account.spent_seconds["lm"] += seconds
+        _event(outcome != "ok", "lm attempt", cls, outcome=outcome, seconds=round(seconds, 4))
 
     def used(self, account: Account, used: Need | None) -> None:
         """What a successful attempt took."""
@@ -63,6 +77,7 @@ class Meters:
         """A pause before the next attempt."""
         account.waits_seconds["retry"] += seconds
         _child(metrics.LM_RETRY_DELAY, self._model).observe(seconds)
+        log.info("lm pause", extra={"seconds": round(seconds, 4)})
 
     def advised(self, retry_after: float | None) -> None:
         """The provider sent a Retry-After."""
@@ -73,6 +88,7 @@ class Meters:
     def shed(self, cls: TrafficClass, reason: str) -> None:
         """A call was refused without an attempt."""
         _child(metrics.LM_SHEDS, cls, reason).inc()
+        _event(True, "lm refused", cls, reason=reason)
 
     def called(self, cls: TrafficClass, result: str, seconds: float) -> None:
         """A call ended: ok, refused or failed."""
@@ -97,3 +113,10 @@ class Meters:
         metrics.LM_IN_FLIGHT.labels(self._model).set(in_flight)
         for cls, count in waiting.items():
             metrics.LM_WAITING.labels(cls).set(count)
+
+
+def _event(unusual: bool, name: str, cls: TrafficClass, **fields: object) -> None:
+    """One step of a call, for `slipway why`."""
+    level = logging.INFO if unusual else logging.DEBUG
+    if log.isEnabledFor(level):
+        log.log(level, name, extra={"class": cls.value, **fields})

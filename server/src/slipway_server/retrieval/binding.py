@@ -10,14 +10,17 @@ Searching through it writes citations and the collection's version into the curr
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from slipway_server import request
-from slipway_server.errors import CollectionMissing
+from slipway_server.errors import CollectionMissing, SlipwayError
 from slipway_server.retrieval.types import Passage, Retriever
 from slipway_server.telemetry.metrics import RETRIEVAL_DURATION
+
+log = logging.getLogger(__name__)
 
 
 class RecordingRetriever:
@@ -42,10 +45,20 @@ class RecordingRetriever:
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """The retriever's answer, recorded."""
         started = time.perf_counter()
-        found = await self._retriever.search(queries, k)
+        try:
+            found = await self._retriever.search(queries, k)
+        except SlipwayError as error:
+            seconds = round(time.perf_counter() - started, 4)
+            log.info("retrieval failed", extra={"reason": error.reason, "seconds": seconds})
+            raise
         backend = getattr(self._retriever, "backend", "other")
-        RETRIEVAL_DURATION.labels(backend).observe(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        RETRIEVAL_DURATION.labels(backend).observe(seconds)
         account = request.current().account
+        account.spent_seconds["retrieval"] += seconds
+        if log.isEnabledFor(logging.DEBUG):
+            facts = {"queries": len(queries), "passages": sum(map(len, found)), "seconds": round(seconds, 4)}
+            log.debug("retrieval", extra={**facts, "collection_version": self._retriever.collection_version})
         account.collection_version = self._retriever.collection_version
         cited = {citation.passage_id for citation in account.citations}
         for passage in (passage for passages in found for passage in passages):

@@ -13,6 +13,7 @@ The prompts are byte for byte those of dspy.ChatAdapter. Three things differ fro
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ RETRY_TEMPERATURE = 0.7
 
 _MEMO_ENTRIES = 256
 
+log = logging.getLogger(__name__)
+
 _Key = tuple[object, ...]
 
 
@@ -44,8 +47,8 @@ class SlipwayAdapter(dspy.ChatAdapter):
         try:
             with _published_when_parsed():
                 return super().__call__(lm, dict(lm_kwargs), signature, demos, inputs)
-        except AdapterParseError:
-            metrics.PARSE_RETRIES.inc()
+        except AdapterParseError as error:
+            _repeating(error)
         with _published_when_parsed():
             return super().__call__(lm, _varied(lm, lm_kwargs), signature, demos, inputs)
 
@@ -53,8 +56,8 @@ class SlipwayAdapter(dspy.ChatAdapter):
         try:
             with _published_when_parsed():
                 return await super().acall(lm, dict(lm_kwargs), signature, demos, inputs)
-        except AdapterParseError:
-            metrics.PARSE_RETRIES.inc()
+        except AdapterParseError as error:
+            _repeating(error)
         with _published_when_parsed():
             return await super().acall(lm, _varied(lm, lm_kwargs), signature, demos, inputs)
 
@@ -103,6 +106,11 @@ def _plain_text(field: Any, value: Any) -> str | None:
     if type(value) is list and field.annotation is not str and all(type(item) is str for item in value):
         return json.dumps(value, ensure_ascii=False)
     return None
+
+
+def _repeating(error: AdapterParseError) -> None:
+    metrics.PARSE_RETRIES.inc()
+    log.info("parse retry", extra={"fields": ", ".join(error.signature.output_fields)})
 
 
 @contextmanager

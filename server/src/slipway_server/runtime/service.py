@@ -75,6 +75,7 @@ class ProgramService:
         """Run the program once. Raises SlipwayError; a cancelled call cancels the program."""
         slots = self._keeper.slots
         variant = slots.choose(routing_key or context.request_id, pin)
+        context.account.variant = variant.name
         checked = variant.inputs.checked(inputs)
         started = time.monotonic()
         try:

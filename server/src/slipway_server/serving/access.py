@@ -78,6 +78,8 @@ def _fields(scope: RequestContext, response: Any, failure: BaseException | None)
     receipt = getattr(response, "receipt", None)
     if receipt is not None:
         fields |= {"variant": receipt.variant, "artifact": receipt.artifact, "digest": receipt.artifact_digest}
+    elif account.variant:
+        fields["variant"] = account.variant
     costs = {
         "lm_calls": account.lm_calls,
         "attempts": account.attempts,
@@ -85,6 +87,7 @@ def _fields(scope: RequestContext, response: Any, failure: BaseException | None)
         "prompt_tokens": account.prompt_tokens,
         "completion_tokens": account.completion_tokens,
         "waits_seconds": {kind: round(seconds, 4) for kind, seconds in account.waits_seconds.items()},
+        "spent_seconds": {kind: round(seconds, 4) for kind, seconds in account.spent_seconds.items()},
     }
     fields |= {name: cost for name, cost in costs.items() if cost}
     return fields
