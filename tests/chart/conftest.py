@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
-from charts import Helm, Objects, parsed
+from charts import Helm, Objects, rendered
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,7 +30,4 @@ def helm4() -> Helm:
 def objects(helm4: Helm) -> Callable[..., Objects]:
     """`objects(scenario, *arguments)`: what Helm renders, parsed."""
 
-    def render(scenario: str, *arguments: str, **options: str) -> Objects:
-        return parsed(helm4.render(scenario, *arguments, **options))
-
-    return render
+    return partial(rendered, helm4)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from charts import CHART, Helm, Refused
+from charts import CHART, Helm, Refused, refusal
 
 GUARDED = [
     (
@@ -22,6 +22,12 @@ GUARDED = [
     ("default", "lm.keyless=true", "lm.existingSecret and lm.keyless contradict each other"),
     ("external", "retrieval.qdrant.url=", "retrieval.qdrant.url is not set: give the server's URL"),
     ("external", "retrieval.embedding.endpoint=", "retrieval.embedding.endpoint is not set: give the endpoint"),
+    ("tryout", "ingest.enabled=true", "makes a collection, but retrieval.mode is none: set retrieval.mode=volume"),
+    (
+        "external",
+        "ingest.enabled=true,volume.mode=emptyDir,volume.existingClaim=",
+        "ingest.corpus is to be on the volume, but volume.mode is emptyDir: give ingest.existingConfigMap",
+    ),
     ("default", "artifacts.V_2.path=x.json", "the name must be lower-case letters, digits and hyphens"),
     ("default", "artifacts.v1.path=x.json", "artifacts.v1 is given in 2 ways: give exactly one of"),
     ("default", "artifacts.v2.digest=" + "0" * 64, "artifacts.v2 is given in 0 ways: give exactly one of"),
@@ -84,12 +90,6 @@ UNFIT = [
     ("image.digest=sha256:abc", "at '/image/digest'"),
     ("traffic.sample=2", "at '/traffic/sample': maximum: got 2, want 1"),
 ]
-
-
-def refusal(helm: Helm, scenario: str, *arguments: str) -> str:
-    with pytest.raises(Refused) as caught:
-        helm.render(scenario, *arguments)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(("scenario", "bad", "sentence"), GUARDED, ids=[bad[:50] for _, bad, _ in GUARDED])

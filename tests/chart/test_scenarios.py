@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import kubernetes_validate
 import pytest
-from charts import CHART, GOLDEN, SCENARIOS, Helm, normal, parsed
+from charts import CHART, GOLDEN, SCENARIOS, Helm, normal, rendered
 
 OPERATOR_KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 """Not Kubernetes' own: it has no schemas of them."""
@@ -18,19 +18,18 @@ def test_it_lints(helm: Helm, scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_it_renders_as_before(helm: Helm, scenario: str, request: pytest.FixtureRequest) -> None:
-    rendered = normal(helm.render(scenario))
+    now = normal(helm.render(scenario))
     golden = GOLDEN / f"{scenario}.yaml"
     if request.config.getoption("--update-golden"):
         golden.parent.mkdir(exist_ok=True)
-        golden.write_text(rendered, encoding="utf-8")
-    assert rendered == golden.read_text(encoding="utf-8"), "if that is meant: pytest tests/chart --update-golden"
+        golden.write_text(now, encoding="utf-8")
+    assert now == golden.read_text(encoding="utf-8"), "if that is meant: pytest tests/chart --update-golden"
 
 
 @pytest.mark.parametrize("kubernetes", ["1.27", "1.34", "1.37"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_kubernetes_takes_it(helm4: Helm, scenario: str, kubernetes: str) -> None:
-    objects = parsed(helm4.render(scenario, kubernetes=f"{kubernetes}.0"))
-    for one in objects.values():
+    for one in rendered(helm4, scenario, kubernetes=f"{kubernetes}.0").values():
         if one["kind"] not in OPERATOR_KINDS:
             kubernetes_validate.validate(one, kubernetes, strict=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,24 @@ Objects = Mapping[tuple[str, str], dict[str, Any]]
 
 def parsed(text: str) -> Objects:
     """The objects of a render. No two have the same kind and name."""
-    found = [document for document in yaml.safe_load_all(text) if document]
+    found = [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
     by_name = {(one["kind"], one["metadata"]["name"]): one for one in found}
     assert len(by_name) == len(found)
     return by_name
+
+
+@cache
+def rendered(helm: Helm, scenario: str, *arguments: str, kubernetes: str = KUBERNETES) -> Objects:
+    """The objects of `helm.render`. Shared: not to be changed."""
+    return parsed(helm.render(scenario, *arguments, kubernetes=kubernetes))
+
+
+@cache
+def refusal(helm: Helm, scenario: str, *arguments: str) -> str:
+    """What Helm says where it does not render."""
+    with pytest.raises(Refused) as caught:
+        helm.render(scenario, *arguments)
+    return str(caught.value)
 
 
 def pod_of(one: dict[str, Any]) -> dict[str, Any] | None:
@@ -82,4 +97,6 @@ def pods_of(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
 def normal(text: str) -> str:
     """A render without what depends on Helm's version: order and white space."""
     found = parsed(text)
-    return yaml.safe_dump_all([found[key] for key in sorted(found)], width=110, allow_unicode=True)
+    return str(
+        yaml.dump_all([found[key] for key in sorted(found)], Dumper=yaml.CSafeDumper, width=110, allow_unicode=True)
+    )

@@ -90,6 +90,12 @@
 - name: SLIPWAY_LM_API_KEY_FILE
   value: /etc/slipway/secrets/lm/api-key
 {{- end }}
+{{- include "slipway.retrievalKeys" . }}
+{{- include "slipway.extraEnv" . }}
+{{- end }}
+
+{{/* Keys of embedding endpoint and Qdrant server. */}}
+{{- define "slipway.retrievalKeys" -}}
 {{- with .Values.retrieval }}
 {{- if and (ne .mode "none") .embedding.existingSecret }}
 - name: SLIPWAY_EMBEDDING_API_KEY_FILE
@@ -101,7 +107,6 @@
     secretKeyRef: {name: {{ .qdrant.existingSecret }}, key: {{ .qdrant.secretKey }}}
 {{- end }}
 {{- end }}
-{{- include "slipway.extraEnv" . }}
 {{- end }}
 
 {{- define "slipway.extraEnv" -}}

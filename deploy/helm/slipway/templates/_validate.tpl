@@ -22,6 +22,8 @@
 {{- with .Values.retrieval -}}
 {{- if and (eq .mode "qdrant") (not .qdrant.url) }}{{ fail "retrieval.mode is qdrant but retrieval.qdrant.url is not set: give the server's URL, or take retrieval.mode=volume" }}{{ end -}}
 {{- if and (ne .mode "none") (not (hasPrefix "offline/" .embedding.model)) (not .embedding.endpoint) }}{{ fail (printf "retrieval.embedding.model is %s but retrieval.embedding.endpoint is not set: give the endpoint that serves it" .embedding.model) }}{{ end -}}
+{{- if and (eq .mode "none") $.Values.ingest.enabled }}{{ fail "ingest.enabled makes a collection, but retrieval.mode is none: set retrieval.mode=volume or qdrant" }}{{ end -}}
+{{- if and $.Values.ingest.enabled (not $.Values.ingest.existingConfigMap) (eq $.Values.volume.mode "emptyDir") }}{{ fail "ingest.corpus is to be on the volume, but volume.mode is emptyDir: give ingest.existingConfigMap, or a claim" }}{{ end -}}
 {{- end -}}
 {{- end }}
 
