@@ -126,6 +126,13 @@ def test_a_folder_with_other_contents_is_left_alone(tmp_path: Path) -> None:
     assert kept.read_text() == "Dear Edda,"
 
 
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("Dear Edda,")
+    done = demo("--dir", "letter", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--dir letter is not a folder" in done.stderr
+
+
 def test_a_step_that_fails_ends_it_with_the_reason(tmp_path: Path) -> None:
     done = demo(cwd=tmp_path, SLIPWAY_EMBEDDING_MODEL="offline/nothing")
     assert done.returncode == 2

@@ -87,6 +87,8 @@ def test_json_and_a_foreign_artifact(in_process: InProcess) -> None:
         (("--program", "dspy:ChainOfThought"), "ChainOfThought() failed with TypeError"),
         (("--collection", "nosuch"), "nosuch"),
         (("--dev", "nosuch.jsonl"), "nosuch.jsonl: no such file"),
+        (("--out", "bad.jsonl/artifacts"), "bad.jsonl is no folder that can be written"),
+        (("--log-dir", "bad.jsonl"), "bad.jsonl is no folder that can be written"),
         (("--dev", "bad.jsonl"), "bad.jsonl:2: field 'question': "),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -62,7 +63,15 @@ def main() -> None:
     try:
         app()
     except SlipwayError as error:
-        typer.secho(f"slipway: {error.message}", fg=typer.colors.RED, err=True)
-        raise SystemExit(2) from None
+        _end(error.message)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _end(f"{error.filename}: {(error.strerror or type(error).__name__).lower()}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _end(line: str) -> NoReturn:
+    typer.secho(f"slipway: {line}", fg=typer.colors.RED, err=True)
+    raise SystemExit(2) from None

@@ -57,6 +57,8 @@ class Stage:
 
         Raises ConfigInvalid for a folder with contents that no demonstration made.
         """
+        if folder.exists() and not folder.is_dir():
+            raise ConfigInvalid(f"--dir {folder} is not a folder; name a new one, or one of an earlier demonstration")
         if folder.exists() and not (folder / MARKER).exists() and any(folder.iterdir()):
             raise ConfigInvalid(f"--dir {folder} is not empty; name a new folder, or one of an earlier demonstration")
         shutil.rmtree(folder, ignore_errors=True)

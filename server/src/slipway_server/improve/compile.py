@@ -12,6 +12,7 @@ artifact's own state in a fresh program, so that serving it gives the same promp
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from slipway_server.artifacts.canonical import canonical
 from slipway_server.artifacts.loading import save_state
 from slipway_server.artifacts.manifest import Dataset as DatasetNote
 from slipway_server.artifacts.manifest import Measured, Model, Optimizer, Retrieval
+from slipway_server.errors import ConfigInvalid
 from slipway_server.evaluation import Comparison, Dataset, Evaluation, EvaluatorConfig, Metric, compare, evaluate
 from slipway_server.improve.optimize import optimize, split, with_feedback
 from slipway_server.improve.optimizers import Task, find
@@ -75,11 +77,13 @@ def compile_program(session: Session, plan: Plan, on_progress: Progress = _ignor
     """Compile the session's program as `plan` says and write the artifact.
 
     Raises:
-        ConfigInvalid: Unknown optimizer or setting, or a package is missing.
+        ConfigInvalid: Unknown optimizer or setting, a package is missing, or a folder cannot be written.
         CompileFailed, RunVoid: No usable result; the message says why.
     """
     optimizer = find(plan.optimizer)
     optimizer.check(plan.optimizer, plan.settings)
+    check_writable(plan.out)
+    check_writable(plan.log_dir)
     train, selection = split(plan.train.examples, plan.seed, selects=optimizer.selects)
     uncompiled = _evaluated(session, session.new_program(), plan, "uncompiled", on_progress)
     task = Task(
@@ -105,6 +109,15 @@ def compile_program(session: Session, plan: Plan, on_progress: Progress = _ignor
     path, manifest = save_state(optimized.state, served, drafted, plan.out)
     comparison = compare(uncompiled, compiled)
     return Compilation(path, manifest, uncompiled, compiled, comparison, optimized.runs, optimized.failed_runs)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ConfigInvalid where `folder` can neither be written nor made: better now than after hours of compiling."""
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise ConfigInvalid(f"{folder}: {place} is no folder that can be written; name another one")
 
 
 def measured(evaluation: Evaluation) -> Measured:
