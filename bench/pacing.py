@@ -5,8 +5,10 @@
     python bench/pacing.py --pods 4 --load skew60 --provider TB60 --seconds 900
 
 A minute takes about a tenth of a second. Providers allow 600 requests a minute: TB600 with a bucket of one minute,
-TB60 of six seconds, TB60r the same where rejected attempts are charged too. Loads: even at 1.5 times the limit, one pod
-with 60 % of that, even at 0.95, and pods joining and leaving. An answer takes 2 s (log-normal), so headers are as old.
+TB60 of six seconds, TB60r the same where rejected attempts are charged too, TB10 of one second; TPM allows 600,000
+tokens a minute, of which an answer takes 1,000 on average, known only afterwards. Loads: even at 1.5 times the limit,
+one pod with 60 % of that, even at 0.95, pods joining and leaving, and classes (0.3 or 0.9 interactive, batch always
+waiting). An answer takes 2 s (log-normal), so headers are as old. Waits are those of interactive calls.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dspy import lm15
+
 from slipway_server.lm.gate import Gate, Waiter
+from slipway_server.lm.needs import Needs
 from slipway_server.lm.pacing.priced import PricedConfig, PricedPacer
 from slipway_server.lm.pacing.types import Level, Levels, Need, Pacer
 from slipway_server.lm.retries import RetryBudget
@@ -30,16 +35,20 @@ from slipway_server.simulate.quota import KeyQuota, QuotaConfig
 
 LIMIT_PER_MINUTE = 600.0
 LIMIT = LIMIT_PER_MINUTE / 60.0
+PROMPT_TOKENS, COMPLETION_TOKENS = 600.0, 400.0
+"""Of one call; the completion's length is log-normal with this mean and a sigma of 1."""
 PROVIDERS = {
     "TB600": QuotaConfig(LIMIT_PER_MINUTE, burst_seconds=60.0),
     "TB60": QuotaConfig(LIMIT_PER_MINUTE, burst_seconds=6.0),
     "TB60r": QuotaConfig(LIMIT_PER_MINUTE, burst_seconds=6.0, rejects_charged=True),
     "TB10": QuotaConfig(LIMIT_PER_MINUTE, burst_seconds=1.0),
+    "TPM": QuotaConfig(None, LIMIT_PER_MINUTE * (PROMPT_TOKENS + COMPLETION_TOKENS), burst_seconds=60.0),
 }
 LOADS: dict[str, tuple[float, float | None]] = {"even": (1.5, None), "skew60": (1.5, 0.6), "near": (0.95, None)}
 """Offered load as a multiple of the limit, and the first pod's part of it (None: all alike)."""
 JOINING = ((0.0, 4), (1 / 4, 12), (1 / 2, 6), (3 / 4, 2))
 """Pods from each part of the run on, for the load "joinleave"."""
+REQUEST = lm15.Request(model="m", system="Answer.", messages=(lm15.Message.user("x" * int(4 * PROMPT_TOKENS)),))
 
 
 class Timer:
@@ -114,9 +123,12 @@ class Outcome:
     """What was measured after the warm-up."""
 
     permitted: float
+    """Requests; of tokens, as many as the average one takes."""
     offered: int = 0
     attempts: int = 0
     accepted: int = 0
+    taken: float = 0.0
+    """As `permitted`: requests, or tokens of as many average ones."""
     rejected: int = 0
     shed: int = 0
     failed: int = 0
@@ -125,8 +137,8 @@ class Outcome:
 
     @property
     def goodput(self) -> float:
-        """Accepted attempts over what quota and demand allowed."""
-        return self.accepted / min(self.permitted, self.offered or self.permitted)
+        """What was taken of what quota and demand allowed."""
+        return self.taken / min(self.permitted, self.offered or self.permitted)
 
     @property
     def rejected_ratio(self) -> float:
@@ -148,6 +160,7 @@ class _Job:
     cls: TrafficClass
     arrived: float
     deadline: float
+    completion_tokens: float = 0.0
 
 
 class _Pod:
@@ -158,15 +171,20 @@ class _Pod:
         scenario, clock = world.scenario, world.clock
         self.gate = Gate(pacer, scenario.slots, now=clock.now, call_at=clock.at)
         self.budget = RetryBudget()
+        self._needs = Needs()
+
+    def need(self) -> Need:
+        """What a call is predicted to take."""
+        return self._needs.predict(REQUEST) if self.world.counts_tokens else Need()
 
     def arrive(self, job: _Job) -> None:
         """Admit as the governor does: a wait that is too long is refused at once."""
         scenario, counts = self.world.scenario, self.world.counts()
-        need = Need()
-        if counts and job.cls is TrafficClass.INTERACTIVE:
+        job.completion_tokens = self.world.completion()
+        if counts and not scenario.background:
             counts.offered += 1
         if job.cls is TrafficClass.INTERACTIVE:
-            wait = self.gate.predicted_wait(job.cls, need)
+            wait = self.gate.predicted_wait(job.cls, self.need())
             if wait > min(scenario.queue_cap_seconds, job.deadline - self.world.clock.now()):
                 if counts:
                     counts.shed += 1
@@ -174,7 +192,7 @@ class _Pod:
         self._enqueue(job, front=False)
 
     def _enqueue(self, job: _Job, front: bool) -> None:
-        self.gate.enqueue(Need(), job.cls, lambda waiter: self._send(job, waiter), front=front)
+        self.gate.enqueue(self.need(), job.cls, lambda waiter: self._send(job, waiter), front=front)
 
     def _send(self, job: _Job, waiter: Waiter) -> None:
         world = self.world
@@ -183,16 +201,19 @@ class _Pod:
 
     def _at_provider(self, job: _Job, waiter: Waiter) -> None:
         world, scenario = self.world, self.world.scenario
-        verdict = world.quota.admit()
+        verdict = world.quota.admit(PROMPT_TOKENS if world.counts_tokens else 0.0)
         counts, now = world.counts(), world.clock.now()
-        level = verdict.levels["requests"]
-        levels = {"requests": Level(math.floor(level.remaining), level.limit, level.reset_seconds)}
+        levels = {
+            name: Level(math.floor(level.remaining), level.limit, level.reset_seconds)
+            for name, level in verdict.levels.items()
+        }
         if counts:
             counts.attempts += 1
             counts.accepted += verdict.admitted
             counts.rejected += not verdict.admitted
             if verdict.admitted:
                 counts.by_class[job.cls] += 1
+                counts.taken += world.size(job)
                 if job.cls is TrafficClass.INTERACTIVE:
                     counts.waits.append(now - job.arrived)
         if verdict.admitted:
@@ -203,7 +224,12 @@ class _Pod:
 
     def _answered(self, job: _Job, waiter: Waiter, levels: Levels) -> None:
         self.budget.earn()
-        self.pacer.succeeded(job.cls, waiter.need, waiter.admitted_at or 0.0, levels, None)
+        used = None
+        if self.world.counts_tokens:
+            self.world.quota.charge_tokens(job.completion_tokens)
+            used = Need(1.0, PROMPT_TOKENS + job.completion_tokens, PROMPT_TOKENS, job.completion_tokens)
+            self._needs.learn(REQUEST, used)
+        self.pacer.succeeded(job.cls, waiter.need, waiter.admitted_at or 0.0, levels, used)
         self.gate.leave(waiter)
         self._next(job)
 
@@ -237,6 +263,7 @@ class World:
         self.pods: list[_Pod] = []
         self.outcome = Outcome(LIMIT * scenario.seconds)
         self._config = config or PricedConfig(burst_seconds=scenario.provider.burst_seconds)
+        self.counts_tokens = scenario.provider.tokens_per_minute is not None
         self._spread = scenario.latency_spread
         self._mu = math.log(scenario.latency_seconds) - self._spread**2 / 2
 
@@ -247,6 +274,16 @@ class World:
     def latency(self) -> float:
         """Time of one answer."""
         return self.dice.lognormvariate(self._mu, self._spread)
+
+    def completion(self) -> float:
+        """Length of one answer in tokens."""
+        return self.dice.lognormvariate(math.log(COMPLETION_TOKENS) - 0.5, 1.0) if self.counts_tokens else 0.0
+
+    def size(self, job: _Job) -> float:
+        """What an admitted call takes, the average one being 1."""
+        if not self.counts_tokens:
+            return 1.0
+        return (PROMPT_TOKENS + job.completion_tokens) / (PROMPT_TOKENS + COMPLETION_TOKENS)
 
     def run(self) -> Outcome:
         """Run the scenario."""
@@ -264,7 +301,8 @@ class World:
             pod.alive = False
         for _ in range(count - len(live)):
             dice = random.Random(self.dice.random())
-            limits = {"requests": LIMIT_PER_MINUTE}
+            quota = scenario.provider
+            limits = {"tokens": quota.tokens_per_minute} if quota.tokens_per_minute else {"requests": LIMIT_PER_MINUTE}
             pacer = PricedPacer(self._config, limits, now=self.clock.now, pods=believed, rng=dice)
             pod = _Pod(self, pacer)
             self.pods.append(pod)
@@ -299,6 +337,8 @@ def scenario(provider: str, load: str, pods: int, **changes: Any) -> Scenario:
     if load == "joinleave":
         total = base.warmup_seconds + base.seconds
         return Scenario(PROVIDERS[provider], steps=tuple((part * total, n) for part, n in JOINING), **changes)
+    if load == "classes":
+        return Scenario(PROVIDERS[provider], pods=pods, background=(TrafficClass.BATCH,), **changes)
     offered, first = LOADS[load]
     return Scenario(PROVIDERS[provider], pods=pods, offered=offered, first_share=first, **changes)
 
@@ -306,7 +346,7 @@ def scenario(provider: str, load: str, pods: int, **changes: Any) -> Scenario:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pods", type=int, nargs="*", default=[1, 4, 8, 16])
-    parser.add_argument("--load", nargs="*", default=[*LOADS, "joinleave"])
+    parser.add_argument("--load", nargs="*", default=[*LOADS, "joinleave", "classes"])
     parser.add_argument("--provider", nargs="*", default=list(PROVIDERS))
     parser.add_argument("--seconds", type=float, default=900.0)
     parser.add_argument("--seed", type=int, default=1)
