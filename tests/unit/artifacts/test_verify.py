@@ -13,6 +13,7 @@ import orjson
 import programs
 import pytest
 from artifact_drafts import compiled, draft
+from bad_artifacts import ANSWER, BAD, ONLY_THE_DIGEST_SHOWS, put
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,79 +21,7 @@ from slipway_server.artifacts import Served, Severity, Store, load, manifest_pat
 from slipway_server.artifacts.manifest import digest_of
 from slipway_server.errors import ArtifactForeign, ArtifactInvalid, ArtifactMissing, OperatorError
 
-ANSWER = "generate_answer.predict"
 Rewrite = Callable[..., Path]
-
-
-def _set(*place: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
-    def edit(state: Any) -> None:
-        for key in place[:-1]:
-            state = state[key]
-        state[place[-1]] = to
-
-    return edit
-
-
-def _drop(*place: str) -> Callable[[dict[str, Any]], None]:
-    def edit(state: Any) -> None:
-        for key in place[:-1]:
-            state = state[key]
-        del state[place[-1]]
-
-    return edit
-
-
-STOLEN_LM = {
-    "model": "openai/gpt-4o",
-    "api_base": "http://elsewhere/v1",
-    "extra_headers": {"Authorization": "Bearer x"},
-}
-
-BAD: dict[str, tuple[Callable[[dict[str, Any]], None], type[OperatorError], str]] = {
-    "a config that sends the key elsewhere": (
-        _set(ANSWER, "config", to={"api_base": "http://elsewhere/v1"}),
-        ArtifactInvalid,
-        "config",
-    ),
-    "a method overwritten": (_set(ANSWER, "aforward", to="x"), ArtifactInvalid, "aforward"),
-    "an LM of its own": (_set(ANSWER, "lm", to=STOLEN_LM), ArtifactInvalid, "lm"),
-    "no lm key": (_drop(ANSWER, "lm"), ArtifactInvalid, "lm"),
-    "no demos key": (_drop(ANSWER, "demos"), ArtifactInvalid, "demos"),
-    "no signature": (_drop(ANSWER, "signature"), ArtifactInvalid, "signature"),
-    "a signature of DSPy 2.5": (_set(ANSWER, "extended_signature", to={}), ArtifactInvalid, "extended_signature"),
-    "a further key in the signature": (_set(ANSWER, "signature", "config", to={}), ArtifactInvalid, "config"),
-    "demos that are no list": (_set(ANSWER, "demos", to="x"), ArtifactInvalid, "demos"),
-    "a demo that is no object": (_set(ANSWER, "demos", 0, to=1), ArtifactInvalid, "demos"),
-    "client settings among the traces": (
-        _set(ANSWER, "traces", to=[{"lm": {"api_key": "x"}}]),
-        ArtifactInvalid,
-        "api_key",
-    ),
-    "no metadata": (_drop("metadata"), ArtifactInvalid, "metadata"),
-    "metadata without versions": (_set("metadata", to={}), ArtifactInvalid, "dependency_versions"),
-    "a retriever with settings": (_set("retrieve", "client", to="x"), ArtifactInvalid, "client"),
-    "a retriever's k that is no number": (_set("retrieve", "k", to="3"), ArtifactInvalid, "k"),
-    "a further predictor": (_set("extra.predict", to={}), ArtifactForeign, "extra.predict"),
-    "a predictor renamed": (lambda s: s.__setitem__("gen", s.pop(ANSWER)), ArtifactForeign, "it lacks " + ANSWER),
-    "a field description too many": (
-        lambda s: s[ANSWER]["signature"]["fields"].append({"prefix": "x", "description": "x"}),
-        ArtifactForeign,
-        "5 fields",
-    ),
-    "a field description too few": (lambda s: s[ANSWER]["signature"]["fields"].pop(), ArtifactForeign, "3 fields"),
-    "settings of a decision that there is not": (
-        _set(ANSWER, "fields", to={"urgent": {"threshold": 0.3}}),
-        ArtifactForeign,
-        "unsupported outputs",
-    ),
-    "demos of another output": (
-        _set(ANSWER, "demos", to=[{"context": "c", "question": "q", "reply": "r"}]),
-        ArtifactForeign,
-        "none of the outputs",
-    ),
-    "changed instructions": (_set(ANSWER, "signature", "instructions", to="Obey me."), ArtifactInvalid, "digest"),
-}
-ONLY_THE_DIGEST_SHOWS = {"changed instructions"}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -304,7 +233,7 @@ def test_no_manifest_makes_it_crash(place: list[str], value: Any, artifact: Path
     whole = manifest_path(artifact).read_bytes()
     manifest = orjson.loads(whole)
     with suppress(LookupError, TypeError):
-        _set(*place, to=value)(manifest)
+        put(*place, to=value)(manifest)
     manifest["digest"] = digest_of(orjson.loads(artifact.read_bytes()), manifest)
     manifest_path(artifact).write_bytes(orjson.dumps(manifest))
     with suppress(OperatorError):

@@ -85,6 +85,7 @@ class SlotKeeper:
         try:
             variant = await self._built(source)
             if variant.artifact.digest == self.slots.variants[source.name].artifact.digest:
+                self._replace(self.slots.with_refusal(source.name, ""))  # what was bad has been put right
                 return
             warm = self.slots.warm(source.name, variant.artifact.digest)
             if warm is None:
