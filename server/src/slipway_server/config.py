@@ -133,6 +133,7 @@ class Settings(BaseSettings):
         None, gt=0, description="Age at which an entry is no longer used; unset means never."
     )
     cache_timeout_seconds: float = Field(0.5, gt=0, description="A slower volume counts as a miss.")
+    cache_fsync: bool = Field(False, description="Write entries through to the disk before they are seen.")
     cache_lease_seconds: float = Field(10.0, gt=0, description="A lease without heartbeat for so long is taken over.")
     cache_answers: bool = Field(
         False, description="Remember whole answers, by artifact, inputs and collection version."

@@ -27,6 +27,8 @@ class CacheConfig:
     ttl_seconds: float | None
     timeout_seconds: float
     lease_seconds: float
+    fsync: bool
+    """Without it a power loss may tear recent entries, which readers notice: misses."""
     answers: bool
     answer_scope: tuple[str, ...]
     """What an answer depends on beside artifact, inputs and collection."""
@@ -44,6 +46,7 @@ class CacheConfig:
             ttl_seconds=settings.cache_ttl_seconds,
             timeout_seconds=settings.cache_timeout_seconds,
             lease_seconds=settings.cache_lease_seconds,
+            fsync=settings.cache_fsync,
             answers=settings.cache_answers,
             answer_scope=(
                 settings.program,

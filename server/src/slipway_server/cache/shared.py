@@ -62,7 +62,7 @@ class SharedCache:
         self.memory = MemoryTier(config.memory_bytes, config.ttl_seconds) if config.mode != "off" else None
         self.volume: Volume | None = None
         if config.mode == "on":
-            store = store or DiskStore(config.folder, ttl_seconds=config.ttl_seconds)
+            store = store or DiskStore(config.folder, ttl_seconds=config.ttl_seconds, fsync=config.fsync)
             self.volume = Volume(store, budget_seconds=config.timeout_seconds)
 
     async def start(self) -> None:

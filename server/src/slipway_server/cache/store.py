@@ -47,7 +47,7 @@ class DiskStore:
     Args:
         volume: The volume's folder; `slipway/` is made in it at the first use.
         ttl_seconds: Age at which an entry is no longer given out; None means never.
-        fsync: Write through to the disk before publishing. Without it a power loss may tear recent entries (misses).
+        fsync: Write through to the disk before publishing. Without it a power loss may tear recent entries: misses.
         clock: Unix seconds.
     """
 
@@ -56,7 +56,7 @@ class DiskStore:
         volume: Path,
         *,
         ttl_seconds: float | None = None,
-        fsync: bool = True,
+        fsync: bool = False,
         ops: FileOps | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
