@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import re
 from pathlib import Path
+from random import Random
 
 import pytest
 from charts import CHART, Helm, Refused, refusal
@@ -122,9 +126,26 @@ def too_large(helm: Helm, folder: Path) -> str:
     return refusal(helm, "default", "--set-file", f"artifacts.v1.state={large}")
 
 
-def test_an_artifact_beyond_a_configmap_is_refused(helm4: Helm, tmp_path: Path) -> None:
-    said = too_large(helm4, tmp_path)
-    assert "artifacts.v1 does not fit into a ConfigMap: give it gzipped, as stateGz" in said
+def test_artifacts_that_a_release_cannot_hold_are_refused(helm4: Helm, tmp_path: Path) -> None:
+    assert "artifacts are too large together for Helm" in too_large(helm4, tmp_path)
+
+
+@pytest.mark.parametrize(("key", "length"), [("state", 400_000), ("stateGz", 300_000)])
+def test_artifacts_that_pass_fit_into_the_release(helm4: Helm, tmp_path: Path, key: str, length: int) -> None:
+    artifact, values = tmp_path / "artifact", CHART / "ci/default-values.yaml"
+    random = Random(1)
+    words = [bytes(random.choices(b"abcdefghijklmnopqrstuvwxyz", k=random.randint(2, 9))) for _ in range(3000)]
+    text = b'{"demos": "' + b" ".join(random.choices(words, k=length // 4))[: length - 100] + b'"}'
+    artifact.write_bytes(text if key == "state" else base64.b64encode(random.randbytes(length * 3 // 4)))
+    given = (
+        "--set-file",
+        f"artifacts.v1.{key}={artifact}",
+        *(("--set", "artifacts.v1.state=") if key == "stateGz" else ()),
+    )
+    manifests = helm4.render("default", *given)
+    chart = "".join(path.read_text(encoding="utf-8") for path in CHART.rglob("*.*") if path.parent.name != "ci")
+    record = json.dumps([chart, values.read_text(encoding="utf-8"), artifact.read_text(encoding="utf-8"), manifests])
+    assert len(base64.b64encode(gzip.compress(record.encode()))) < 1024 * 1024
 
 
 def test_kubernetes_without_grpc_probes_is_refused(helm: Helm) -> None:

@@ -28,6 +28,9 @@
 {{- end }}
 
 {{- define "slipway.validateArtifacts" -}}
+{{- /* Helm keeps a release, compressed, in one Secret of 1 MiB at most, and has an artifact in it three times: in the
+values, in the ConfigMap and in the hook's. Text shrinks to less than half; what is gzipped, only by its base64. */}}
+{{- $kept := 0.0 -}}
 {{- range $key, $given := .Values.artifacts -}}
 {{- if $given -}}
 {{- $at := printf "artifacts.%s" $key -}}
@@ -43,13 +46,14 @@
 {{- if not (regexMatch "^[0-9a-f]{64}$" (toString $stated)) }}{{ fail (printf "%s.manifest states no digest: pass the .meta.json file that belongs to the artifact" $at) }}{{ end -}}
 {{- if and $given.digest (ne $given.digest $stated) }}{{ fail (printf "%s.digest is not the one that its manifest states (%s…): pass the artifact that you mean, or leave digest out" $at ($stated | trunc 12)) }}{{ end -}}
 {{- else if not $given.digest }}{{ fail (printf "%s.digest is not set: give the digest that `slipway artifact show` prints, so that pods can check it" $at) }}{{ end -}}
-{{- if gt (add (len (default "" $given.state)) (len (default "" $given.manifest)) (len (default "" $given.stateGz))) 1000000 }}{{ fail (printf "%s does not fit into a ConfigMap: give it gzipped, as stateGz, or put it on the volume and give its path" $at) }}{{ end -}}
+{{- $kept = addf $kept (mulf 1.7 (len (default "" $given.state))) (mulf 2.3 (len (default "" $given.stateGz))) -}}
 {{- with $given.path -}}
 {{- if or (hasPrefix "/" .) (contains ".." .) (not (regexMatch "\\.json(\\.gz)?$" .)) }}{{ fail (printf "%s.path is %s: give the .json file's path relative to the volume, such as artifacts/v7.json" $at .) }}{{ end -}}
 {{- if eq $.Values.volume.mode "emptyDir" }}{{ fail (printf "%s.path needs a volume that stays, but volume.mode is emptyDir: set volume.mode=claim or existingClaim" $at) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if gt $kept 700000.0 }}{{ fail "artifacts are too large together for Helm, which keeps a release in one Secret of 1 MiB: take old ones out, or give them as existingConfigMap or path" }}{{ end -}}
 {{- end }}
 
 {{- define "slipway.validateVariants" -}}
