@@ -140,6 +140,13 @@ class World:
         assert done.compiled.score >= 0.9
         self.store.promote(done.path.name)
 
+    def anchors_without_judged_answers(self) -> None:
+        """The bundle's anchors with labels only: no guard."""
+        path = self.folder / "labels.jsonl"
+        path.write_bytes(b"\n".join(orjson.dumps(self._row(place, "x")) for place in HELDOUT[:5]))
+        folder = self.folder / "bundle"
+        pack(folder, train=folder / "train.jsonl", heldout=folder / "heldout.jsonl", anchors=path)
+
     def serve(self, days: int, per_day: int, *, use_cache: bool = True) -> tuple[int, int]:
         """Answer questions on the next days; returns how many were answered and how many failed."""
         return asyncio.run(self._serve(days, per_day, use_cache))

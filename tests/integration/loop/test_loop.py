@@ -18,7 +18,8 @@ import pytest
 
 from slipway_server.artifacts import load
 from slipway_server.cli import main
-from slipway_server.errors import ProviderAuth
+from slipway_server.errors import ConfigInvalid, DatasetInvalid, ProviderAuth
+from slipway_server.evaluation import metric_named
 from slipway_server.improve.anchors import anchors_for
 from slipway_server.improve.decide import DAILY
 from slipway_server.improve.judging import open_judge
@@ -106,13 +107,22 @@ def round_of(world: Any) -> dict[str, Any]:
         now = datetime.fromisoformat(world.now).replace(tzinfo=UTC).timestamp()
         places = Places(loop_folder(settings), loaded.digest, judge.pin.digest)
         anchors = anchors_for(loaded.program, world.bundle.anchors)
-        setup = Setup(settings.traffic_dir, places, SMALL, judge, loaded.program, now, anchors, metric=judge.metric)
+        setup = Setup(
+            settings.traffic_dir,
+            places,
+            SMALL,
+            judge,
+            loaded.program,
+            now,
+            anchors,
+            metric=metric_named("drifting:judged"),
+        )
         return run_round(session, setup, loaded.name)
 
 
 @pytest.mark.parametrize("trouble", ["rate-limit", "unavailable", "hang"])
 def test_a_provider_in_trouble_gives_no_verdict_on_quality(world: Any, trouble: str) -> None:
-    world.overrides = {"judge_metric": "drifting:judged_by_lm", "lm_attempt_timeout_seconds": 0.3}
+    world.overrides = {"judge_metric": "drifting:judged_by_lm", "lm_attempt_timeout_seconds": 0.1}
     world.serve(5, 40)
     assert round_of(world)["verdict"] == "HEALTHY"
 
@@ -228,3 +238,39 @@ def test_a_forgotten_user_leaves_the_reports(world: Any, slipway: Slipway, monke
     assert sum(question in path.with_suffix(".html").read_text() for question in questions) == len(left)
     _, shown = slipway("traffic", "show")
     assert sum(row["answers"] for row in shown["days"]) == 40
+
+
+def test_a_recompilation_without_need_fails_the_gate_and_a_spent_budget_ends_it(world: Any, slipway: Slipway) -> None:
+    bundle = ("--bundle", str(world.bundle.folder))
+    code, message = slipway("recompile", *bundle, "--force", "--max-calls", "5")
+    assert code == 2
+    assert "the budget of 5 LM calls is spent" in message
+    code, result = slipway("recompile", *bundle, "--force")
+    assert (code, result["verdict"]) == (1, "FAIL")
+    assert result["comparison"]["n"] == 50
+    assert len(world.store.list()) == 1
+    assert Path(result["file"]).parent == loop_folder(world.settings) / "rejected"
+    (world.folder / "bundle" / "heldout.jsonl").write_bytes(b"")
+    code, message = slipway("recompile", *bundle, "--force")
+    assert code == 2
+    assert "is not the file that was packed" in message
+
+
+def test_groundedness_needs_no_labels_but_the_passages(world: Any) -> None:
+    world.overrides = {"judge_metric": "groundedness", "traffic_fields": "question,answer"}
+    world.serve(1, 30)
+    with pytest.raises(DatasetInvalid, match="lacks what the judge needs: inputs, outputs, context"):
+        round_of(world)
+    world.anchors_without_judged_answers()
+    with pytest.raises(ConfigInvalid, match="SLIPWAY_TRAFFIC_FIELDS"):
+        round_of(world)
+    world.overrides = {"judge_metric": "groundedness"}
+    world.folder.joinpath("traffic").rename(world.folder / "without-context")
+    world.day = 0
+    world.serve(1, 30)
+    report = round_of(world)
+    [point] = report["series"]
+    assert (point["n"], point["infrastructure_errors"]) == (30, 0)
+    assert 0 <= point["mean"] <= 1
+    assert report["judge"]["metric"] == "groundedness"
+    assert world.provider.ledger.count(status=200) >= 60

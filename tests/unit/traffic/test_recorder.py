@@ -202,3 +202,23 @@ def test_a_dead_pods_segment_is_read_without_its_torn_line(
     os.utime(path, (NOON, NOON))
     assert forget(tmp_path, "ann", now=NOON + 5000).records == 1
     assert not list(tmp_path.glob("requests/*/*.open"))
+
+
+def test_servers_show_the_loops_newest_figures(config: MakeConfig, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.mkdir()
+    (loop / "latest.json").write_text(
+        '{"verdict": "WATCH", "time": 1000.0, "score": 0.8, "low": 0.7, "high": null, "cusum_ratio": 1.2}'
+    )
+    recorder = Recorder(config(loop=loop, sync_seconds=0.01), wall=lambda: 1060.0)
+    while gauge("slipway_quality_age_seconds") != 60:
+        os.sched_yield()
+    asyncio.run(recorder.aclose())
+    assert gauge("slipway_quality_verdict", verdict="WATCH") == 1
+    assert gauge("slipway_quality_verdict", verdict="HEALTHY") == 0
+    assert gauge("slipway_quality_score", kind="score") == 0.8
+    assert gauge("slipway_quality_cusum_ratio") == 1.2
+
+
+def gauge(name: str, **labels: str) -> float | None:
+    return metrics.REGISTRY.get_sample_value(name, labels)

@@ -62,7 +62,7 @@ class Preset:
     baseline_windows: int = 14
     slack: float = 0.01
     drop: float = 0.06
-    threshold: float = 6.0
+    threshold: float = 5.5
     confirm_windows: int = 3
     confirm_margin: float = 0.01
     confirm_z: float = 1.645
@@ -212,7 +212,7 @@ def step(state: State, window: Window, preset: Preset) -> Step:
         return done(Verdict.DEGRADED, f"cool-down, {left} more windows", replace(state, hold=left))
     if state.alarm:
         return _confirm(state, window, preset, done)
-    cusum = max(0.0, state.cusum + _evidence(baseline, window, preset))
+    cusum = max(0.0, state.cusum + _evidence(state.baseline, window, preset))
     after = replace(state, cusum=cusum)
     if cusum <= preset.threshold:
         return done(Verdict.HEALTHY, f"CUSUM {cusum:.1f} of {preset.threshold:g}", after)
@@ -250,13 +250,17 @@ def is_complete(baseline: Pool, preset: Preset) -> bool:
     return baseline.n >= preset.baseline and len(baseline.means) >= preset.baseline_windows
 
 
-def _evidence(baseline: float, window: Window, preset: Preset) -> float:
+def _evidence(baseline: Pool, window: Window, preset: Preset) -> float:
     """Log likelihood ratio of the window's scores, dropped against not.
 
     For scores that are not 0 or 1 it is too small rather than too large, since the logarithm's exponential is convex.
+    Where the baseline's days differ by more than chance, answers of one day resemble each other, and the evidence is
+    divided by the design effect (Kish 1965).
     """
-    good = min(baseline - preset.slack, 0.99)
+    good = min(baseline.mean - preset.slack, 0.99)
     if good <= 0.02:
         return 0.0  # nothing is left to fall
     bad = max(good - preset.drop + preset.slack, good / 2)
-    return window.total * math.log(bad / good) + (window.n - window.total) * math.log((1 - bad) / (1 - good))
+    design_effect = 1 + window.n * baseline.day_variance() / baseline.variance
+    ratio = window.total * math.log(bad / good) + (window.n - window.total) * math.log((1 - bad) / (1 - good))
+    return ratio / design_effect

@@ -18,7 +18,7 @@ from slipway_server.improve.windows import WindowResult
 Z = 1.96
 
 PROMISES = {
-    "daily": "recompiles for nothing at most 0.05 times a year; finds a 10-point drop in 6 days (median)",
+    "daily": "recompiles for nothing at most 0.05 times a year; finds a 10-point drop in 7 days (median)",
     "weekly": "recompiles for nothing at most 0.05 times a year; finds a 10-point drop in 2 weeks (median)",
 }
 """What docs/loop.md states of the presets, with the assumptions; tests hold them."""

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from slipway_server.errors import ConfigInvalid, RunVoid
+from slipway_server.errors import ConfigInvalid, DatasetInvalid, RunVoid
 from slipway_server.evaluation import Comparison, Dataset, EvaluatorConfig, Metric
 from slipway_server.evaluation.judges import Judge
 from slipway_server.evaluation.statistics import compare_scores
@@ -138,6 +138,8 @@ def _guard(session: Session, setup: Setup, on_progress: Progress) -> anchor_set.
     if setup.anchors is None:
         return None
     records = anchor_set.judged_records(setup.anchors)
+    if not all(judgeable(record, setup.judge) for record in records):
+        raise DatasetInvalid(f"{setup.anchors.path}: a judged answer lacks what the judge needs: {_needs(setup)}")
     known = load(setup.places.anchors) or _first_anchors(session, setup, records, on_progress)
     if known["anchors"] != setup.anchors.digest:
         raise ConfigInvalid(
@@ -221,9 +223,8 @@ def _judge_window(session: Session, setup: Setup, day: date, on_progress: Progre
     served = [record for record in records if _is_served(record, setup)]
     usable = [record for record in served if judgeable(record, setup.judge)]
     if served and not usable:
-        needs = ", ".join(("inputs", "outputs", *setup.judge.needs))
         raise ConfigInvalid(
-            f"the recorded answers of {day} lack what the judge needs ({needs}): name the fields in "
+            f"the recorded answers of {day} lack what the judge needs ({_needs(setup)}): name the fields in "
             "SLIPWAY_TRAFFIC_FIELDS, e.g. question,answer,context",
             key="SLIPWAY_TRAFFIC_FIELDS",
         )
@@ -244,6 +245,10 @@ def _judge_window(session: Session, setup: Setup, day: date, on_progress: Progre
     )
     store(setup.places.windows, result_of(day.isoformat(), served, judged, evaluation, frozen=frozen))
     return len(judged)
+
+
+def _needs(setup: Setup) -> str:
+    return ", ".join(("inputs", "outputs", *setup.judge.needs))
 
 
 def _diagnosis(
