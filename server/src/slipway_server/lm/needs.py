@@ -82,7 +82,11 @@ def _stage_key(request: lm15.Request) -> int:
 def _characters(request: lm15.Request) -> int:
     system = request.system
     length = len(system) if isinstance(system, str) else sum(len(_text(part)) for part in system or ())
-    return max(1, length + sum(len(_text(part)) for message in request.messages for part in message.parts))
+    for message in request.messages:
+        for part in message.parts:
+            if isinstance(part, lm15.TextPart):
+                length += len(part.text)
+    return length or 1
 
 
 def _text(part: Any) -> str:

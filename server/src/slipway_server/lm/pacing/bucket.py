@@ -77,9 +77,9 @@ class Bucket:
             if at <= self.level_at:
                 break
             own += amount
-        demand = self.rate if self._demand is None else self._demand
-        others = max(0.0, demand - self._own_rate(now)) * age
-        return min(self.size, max(0.0, self.level + self.rate * age - own - others))
+        others = (self.rate if self._demand is None else self._demand) - self._own_rate(now)
+        inflow = self.rate - others if others > 0 else self.rate
+        return min(self.size, max(0.0, self.level + inflow * age - own))
 
     def shrink(self) -> None:
         """The bucket is smaller than believed (a provider that enforces a minute's limit by the second)."""

@@ -20,8 +20,11 @@ class Carry:
 
     def take(self, amount: float) -> float:
         """As `due`, and the balance is used up accordingly."""
-        due = self.due(amount)
-        self._balance += amount - due
+        due = amount + self._balance
+        if due <= 0.0:
+            self._balance = due
+            return 0.0
+        self._balance = 0.0
         return due
 
     def settle(self, excess: float) -> None:

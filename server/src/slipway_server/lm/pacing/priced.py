@@ -126,8 +126,11 @@ class PricedPacer:
     def ready_at(self, cls: TrafficClass, need: Need) -> float:
         """When the class's pause is over and its next slot has come in every dimension."""
         state = self._classes[cls]
-        moment = max((lane.next_slot for lane in state.lanes.values()), default=-math.inf)
-        return self._clock.outside(max(moment, state.hold_until))
+        moment = state.hold_until
+        for lane in state.lanes.values():
+            if lane.next_slot > moment:
+                moment = lane.next_slot
+        return self._clock.outside(moment)
 
     def book(self, cls: TrafficClass, need: Need) -> None:
         """Take the slot; the next one is `need` divided by the present rate away."""
