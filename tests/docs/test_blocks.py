@@ -23,6 +23,15 @@ SAID = {
         r"(?m)^ +answer +14 January 1897",
         r"model openai/unsloth/gemma-3-4b-it-GGUF:Q4_K_M\b",
     ),
+    "docs/artifacts.md": (
+        r"is signed by the configured key",
+        r"generate_answer\.predict\n  \+ labelled: ",
+        r"(?m)^PASS: 0\.\d+ \(",
+        r"100\.0 % of 42 questions become cold",
+        r"(?m)^ artifact +guide-\S+ \(\w{12}\), *\n? +candidate",
+        r"where the time went",
+        r"written: moved/guide-",
+    ),
     "docs/providers.md": (
         r"79 passages of 79 documents, qwen3-embedding:0.6b, 1024 dimensions",
         r"current: artifacts-local/rag-",

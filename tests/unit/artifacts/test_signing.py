@@ -144,7 +144,7 @@ def test_the_running_code_stands_beside_the_compiled_one(artifact: Path) -> None
         return finding.message, finding.remedy
 
     assert said("0123456789" * 4) == ("was compiled at commit g0123456, which runs now", "")
-    assert said("f" * 40) == ("was compiled at commit g0123456, gfffffff runs now", "git diff 0123456 fffffff")
-    assert said("") == ("was compiled at commit g0123456, nogit runs now", "")
+    assert said("f" * 40) == ("was compiled at commit g0123456, commit gfffffff runs now", "git diff 0123456 fffffff")
+    assert said("") == ("was compiled at commit g0123456, what runs now is not known", "")
     served = Served.from_settings(load_settings({"code_revision": "f" * 40}, environ={}))
     assert served.code == Revision(sha="f" * 40)

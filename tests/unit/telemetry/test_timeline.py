@@ -55,7 +55,7 @@ def test_steps_are_in_order_whatever_the_order_of_the_files() -> None:
         "500 ms before the next attempt",
     ]
     assert found.steps[4].words == (
-        "Predict: OK after 2.00 s; variant stable (rag-1); cache miss 1; 1 LM calls, 2 attempts"
+        "Predict: OK after 2.00 s; variant stable (rag-1); cache miss 1; 1 LM call, 2 attempts"
     )
     assert list(found.shares) == [
         "the LM",

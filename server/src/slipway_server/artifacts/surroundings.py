@@ -27,9 +27,11 @@ def same_code(subject: Subject) -> Iterator[Finding]:
     """Where the code came from that compiled it, and where the code comes from that runs."""
     then, now = subject.manifest.code, subject.served.code or Revision()
     same = then.sha and then.sha == now.sha
+    compiled_at = f"was compiled at commit {then.label}" if then.sha else "was compiled outside a repository"
+    runs = "which runs now" if same else f"commit {now.label} runs now" if now.sha else "what runs now is not known"
     yield note(
         "code",
-        f"was compiled at commit {then.label}" + (", which runs now" if same else f", {now.label} runs now"),
+        f"{compiled_at}, {runs}",
         "" if same or not (then.sha and now.sha) else f"git diff {then.sha[:7]} {now.sha[:7]}",
     )
     if then.dirty:

@@ -137,15 +137,15 @@ def _access(fields: Mapping[str, Any]) -> str:
         parts.append(f"variant {fields['variant']}" + (f" ({fields['artifact']})" if fields.get("artifact") else ""))
     if isinstance(fields.get("cache"), dict):
         parts.append("cache " + ", ".join(f"{tier} {count}" for tier, count in fields["cache"].items()))
-    counts = [f"{fields[key]} {word}" for key, word in _COUNTS.items() if fields.get(key)]
+    counts = [_counted(fields[key], word) for key, word in _COUNTS.items() if fields.get(key)]
     return "; ".join([*parts, *([", ".join(counts)] if counts else [])])
 
 
 _COUNTS = {
-    "lm_calls": "LM calls",
-    "attempts": "attempts",
-    "prompt_tokens": "prompt tokens",
-    "completion_tokens": "completion tokens",
+    "lm_calls": "LM call",
+    "attempts": "attempt",
+    "prompt_tokens": "prompt token",
+    "completion_tokens": "completion token",
 }
 
 
@@ -159,10 +159,10 @@ def _attempt(fields: Mapping[str, Any]) -> str:
 
 
 def _retrieval(fields: Mapping[str, Any]) -> str:
-    return (
-        f"{fields.get('passages', 0)} passages for {fields.get('queries', 0)} queries in "
-        f"{fields.get('collection_version', '')}, {_seconds(fields.get('seconds'))}"
-    )
+    queries = fields.get("queries", 0)
+    asked = f"{queries} quer{'y' if queries == 1 else 'ies'}"
+    place = f"{fields.get('collection_version', '')}, {_seconds(fields.get('seconds'))}"
+    return f"{_counted(fields.get('passages', 0), 'passage')} for {asked} in {place}"
 
 
 def _others(fields: Mapping[str, Any]) -> str:
@@ -180,6 +180,10 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "retrieval failed": lambda fields: f"{fields.get('reason', '')} after {_seconds(fields.get('seconds'))}",
     "parse retry": lambda fields: f"the answer had not the fields {fields.get('fields', '')}; asked once more",
 }
+
+
+def _counted(number: Any, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _class(fields: Mapping[str, Any]) -> str:
