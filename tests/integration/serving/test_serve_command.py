@@ -76,6 +76,7 @@ async def test_sigterm_under_load_loses_nothing_and_logs_every_request(environ: 
     events = [json.loads(line) for line in stderr.decode().splitlines()]
     logged = {event["request_id"] for event in events if event["event"] == "rpc"}
     assert process.returncode == 0
+    assert facts["language_model"] is True
     assert {answer.receipt.request_id for answer in answers} == logged
     assert events[-1]["event"] == "stopped"
 

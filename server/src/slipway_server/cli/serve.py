@@ -122,6 +122,7 @@ def _announce_json(settings: Settings, started: float, serving: Serving, server:
         "artifact": stable.name,
         "digest": stable.digest,
         "model": settings.lm_model,
+        "language_model": settings.lm_model != OFFLINE_MODEL,
         "collection_version": serving.collection_version,
     }
     typer.echo(orjson.dumps(line).decode())

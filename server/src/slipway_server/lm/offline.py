@@ -22,7 +22,6 @@ from slipway_server.lm.offline_answer import answer_messages
 from slipway_server.lm.offline_tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
 MODEL = "offline/extractive"
-NOTICE = "offline/extractive is no language model: it quotes sentences and spans from the prompt by word overlap"
 
 
 class ExtractiveReader:

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -41,7 +41,6 @@ Fault = Literal[
     "error-event",
     "garbage",
 ]
-FAULTS: tuple[str, ...] = get_args(Fault)
 HeaderStyle = Literal["openai", "anthropic", "none"]
 RetryAfter = Literal["right", "late", "absurd", "date", "ms", "decimal", "missing"]
 LatencyShape = Literal["fixed", "uniform", "exponential", "lognormal"]
