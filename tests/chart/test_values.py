@@ -7,13 +7,11 @@ import json
 import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
-from charts import CHART, KUBERNETES, ROOT, Helm, parsed
+from charts import CHART, ROOT
 
 TEMPLATES = "\n".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").rglob("*") if path.is_file())
 
@@ -48,18 +46,3 @@ def test_objects_of_the_schema_are_closed() -> None:
             yield from open_ones(f"{path}/{key}", below)
 
     assert list(open_ones("", schema)) == []
-
-
-def test_the_values_of_the_documentation_render(helm: Helm, tmp_path: Path) -> None:
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"^ *```yaml\n(.+?)^ *```$", page, re.MULTILINE | re.DOTALL)
-    documented = tmp_path / "my-values.yaml"
-    documented.write_text(textwrap.dedent(block), encoding="utf-8")
-    given = yaml.safe_load((CHART / "ci/default-values.yaml").read_text(encoding="utf-8"))["artifacts"]["v1"]
-    files = {"state": tmp_path / "guide-1.json", "manifest": tmp_path / "guide-1.meta.json"}
-    for name, path in files.items():
-        path.write_text(given[name], encoding="utf-8")
-    artifact = ",".join(f"artifacts.v1.{name}={path}" for name, path in files.items())
-    where = ("answers", str(CHART), "--kube-version", KUBERNETES, "--values", str(documented))
-    rendered = helm.run("template", *where, "--set-file", artifact, "--set", "variants.stable.artifact=v1")
-    assert ("Deployment", "answers-slipway") in parsed(rendered)
