@@ -248,7 +248,13 @@ def plots(found: dict[str, dict[int, list[int]]]) -> None:
 
     mpl.use("svg")
     mpl.rcParams.update(
-        {"svg.hashsalt": "slipway", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+        {
+            "svg.hashsalt": "slipway",
+            "svg.fonttype": "none",
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
     )
     import matplotlib.pyplot as plt
 
@@ -265,11 +271,12 @@ def plots(found: dict[str, dict[int, list[int]]]) -> None:
     for axis in (above, below):
         axis.axvline(70, color="#e09f3e", lw=1, label="10 points are lost here")
         axis.axvline(days[-1] + 1, color="#c0392b", lw=1, label="DEGRADED")
-        axis.legend(loc="lower left" if axis is above else "upper left", frameon=False, fontsize=8)
     above.set_ylabel("score")
     below.set_ylabel("CUSUM")
     below.set_xlabel("day since the artifact went live")
-    figure.tight_layout()
+    named = {line.get_label(): line for axis in (above, below) for line in axis.lines if line.get_label()[0] != "_"}
+    figure.legend(named.values(), named.keys(), loc="upper center", ncols=5, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(IMAGES / "loop-path.svg", metadata={"Date": None})
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
     for axis, preset in zip(axes, (DAILY, WEEKLY), strict=True):

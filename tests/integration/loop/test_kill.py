@@ -10,7 +10,7 @@ from pathlib import Path
 
 from slipway_server.traffic import read_traffic
 
-PODS, ROUNDS, LEAST = 3, 4, 40
+PODS, ROUNDS, LEAST = 4, 2, 40
 
 POD = """
 import sys, time
