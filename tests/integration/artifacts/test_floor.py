@@ -36,10 +36,11 @@ def examples(tmp_path: Path) -> Callable[[int, int], None]:
 @pytest.mark.parametrize(
     ("right", "wrong", "code", "words"),
     [
-        (60, 0, 0, "PASS: 1.000 (0.940 to 1.000), n = 60: the interval lies above the floor 0.88\n"),
-        (30, 30, 1, "FAIL: 0.500 (0.377 to 0.623), n = 60: the interval lies below the floor 0.88\n"),
-        (19, 1, 3, "the interval holds the floor 0.88; about 63 more examples would tell, if the score stays\n"),
+        (60, 0, 0, "PASS: 1.000 (0.940 to 1.000), n = 60: the interval lies above the floor 0.88"),
+        (30, 30, 1, "FAIL: 0.500 (0.377 to 0.623), n = 60: the interval lies below the floor 0.88"),
+        (19, 1, 3, "the interval holds the floor 0.88; about 63 more examples would tell, if the score stays"),
     ],
+    ids=["pass", "fail", "inconclusive"],
 )
 def test_a_verdict_is_an_exit_code(
     right: int, wrong: int, code: int, words: str, slipway: Slipway, examples: Callable[[int, int], None]
@@ -47,7 +48,7 @@ def test_a_verdict_is_an_exit_code(
     examples(right, wrong)
     got, out, _ = slipway(*WORDS, "--floor", "0.88")
     assert got == code
-    assert out.endswith(words)
+    assert out.endswith(words + "\n")
 
 
 def test_json_names_verdict_and_need(slipway: Slipway, examples: Callable[[int, int], None]) -> None:

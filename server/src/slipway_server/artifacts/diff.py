@@ -63,7 +63,7 @@ class DemoChange:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A value that differs; empty on a side that does not have it."""
+    """A value on both sides; empty on one that does not have it."""
 
     label: str
     before: str
@@ -135,9 +135,9 @@ _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
 
 def _facts(before: Side, after: Side) -> Iterator[Fact]:
-    """Where they come from and what they scored, as far as that differs."""
+    """What they scored, and where they come from as far as that differs."""
     for label, then, now in zip(_LABELS, _values(before), _values(after), strict=True):
-        if then != now:
+        if then != now or label == "score":
             yield Fact(label, then, now)
 
 

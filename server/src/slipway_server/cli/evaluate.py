@@ -50,6 +50,7 @@ def evaluate(
     logs.configure(settings.log_level, settings.log_format)
 
     from slipway_server.artifacts import Served, load, resolve
+    from slipway_server.artifacts.surroundings import same_collection
     from slipway_server.evaluation import EvaluatorConfig, metric_named
     from slipway_server.evaluation import evaluate as run
     from slipway_server.evaluation.floor import against_floor
@@ -60,15 +61,14 @@ def evaluate(
     from slipway_server.runtime.variants import new_program
 
     fresh = partial(new_program, import_program(settings.program))
-    name, digest, evaluated, trained_on = "uncompiled", "", None, None
+    name, digest, evaluated, manifest = "uncompiled", "", None, None
     if settings.artifact is not None:
         served = Served.from_settings(settings)
         loaded = load(resolve(settings.artifact), fresh, digest=settings.artifact_digest, served=served)
-        name, digest, evaluated = loaded.name, loaded.digest, loaded.program
-        trained_on = loaded.manifest.data.get("train")
+        name, digest, evaluated, manifest = loaded.name, loaded.digest, loaded.program, loaded.manifest
     evaluated = evaluated or fresh()
     dataset, scored_by = dataset_for(evaluated, dev), metric_named(metric)
-    if trained_on is not None and trained_on.digest == dataset.digest:
+    if manifest and "train" in manifest.data and manifest.data["train"].digest == dataset.digest:
         typer.echo(f"slipway: the artifact was compiled on {dev.name}, so that its score there says little", err=True)
     with open_session(settings) as session, stages(quiet=as_json, unit="examples") as progress:
         result = session.run(
@@ -80,7 +80,9 @@ def evaluate(
                 on_progress=lambda done, total: progress("evaluate", done, total),
             )
         )
-        collection_version = session.retriever.collection_version
+        collection_version, embedder = session.retriever.collection_version, session.retriever.embedder_name
+    for finding in same_collection(manifest.retrieval, collection_version, embedder) if manifest else ():
+        typer.echo(f"slipway: the artifact {finding.message}; {finding.remedy}", err=True)
     verdict = None if floor is None else against_floor(result.scores, floor)
     if as_json:
         facts = {"program": settings.program, "artifact": name, "digest": digest, "model": settings.lm_model}
