@@ -59,7 +59,7 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 a check said no, 2 a mistake or failure (in one line), 3 undecided."""
+    """Run the command line. Exit codes: 0 done, 1 a check said no, 2 a mistake or failure, in one line, 3 undecided."""
     try:
         app()
     except SlipwayError as error:
