@@ -76,6 +76,24 @@ async def test_an_unparseable_answer_is_asked_for_once_more() -> None:
     assert engine.requests[1].config.temperature == 0.7
 
 
+async def test_the_second_call_has_a_rollout_id_of_its_own() -> None:
+    seen: list[int | None] = []
+
+    class Watched(dspy.LM):
+        async def acall(self, *arguments: Any, **keywords: Any) -> Any:
+            seen.append(keywords.get("rollout_id"))
+            return await super().acall(*arguments, **keywords)
+
+    for _ in range(2):
+        engine = Scripted(BAD, GOOD)
+        lm = Watched("scripted/model", engine=engine, async_engine=AsyncScripted(engine), num_retries=0, cache=False)
+        with dspy.context(lm=lm, adapter=SlipwayAdapter(), disable_history=True):
+            await dspy.Predict("question -> answer").acall(question="Capital of France?")
+    assert seen[0] is seen[2] is None
+    assert None not in (seen[1], seen[3])
+    assert seen[1] != seen[3]
+
+
 async def test_two_unparseable_answers_are_an_error_and_no_third_call() -> None:
     engine = Scripted(BAD)
     with pytest.raises(AdapterParseError):

@@ -3,7 +3,8 @@
 
     pacer = FixedPacer({"requests": 600, "tokens": 90_000}, burst_seconds=60)
 
-At most burst + elapsed * limit leave in any period. AsyncLimiter lets small amounts overtake large ones; the gate asks
+At most burst + elapsed * limit leave in any period; an attempt larger than the bucket waits for, and counts as, a whole
+one, so the bucket should hold the largest prompt. AsyncLimiter lets small amounts overtake large ones; the gate asks
 for the head of its queue only, so that cannot happen here.
 """
 
