@@ -151,6 +151,7 @@ class Settings(BaseSettings):
     loop_preset: Literal["daily", "weekly"] = Field("daily", description="How often live answers are re-evaluated.")
     loop_job_template: str | None = Field(None, description="In a cluster: the suspended CronJob that recompiles.")
     loop_release: str | None = Field(None, description="In a cluster: the Helm release, for names and commands.")
+    loop_chart: str = Field("deploy/helm/slipway", description="The release's chart, for printed commands.")
     judge_metric: str = Field("groundedness", description="Scores live answers: groundedness or module:function.")
     judge_model: str | None = Field(None, description="LM that judges, as provider/model; unset means lm_model.")
     judge_base_url: str | None = Field(None, description="The judge's endpoint; unset means lm_base_url.")

@@ -161,8 +161,8 @@ def test_the_printed_commands_go_from_ten_percent_to_stable(tmp_path: Path) -> N
     assert ["# 10 %" in local[0], "# 50 %" in local[1], "# stable" in local[2]] == [True] * 3
     assert "SLIPWAY_CANDIDATE_WEIGHT_BPS=1000" in local[0]
     assert local[2].startswith(f"slipway artifact promote {DIGEST[:8]}")
-    helm = commands(result(tmp_path), release="shop", chart="oci://x/slipway")
-    assert all(line.startswith("helm upgrade shop oci://x/slipway --reset-then-reuse-values") for line in helm)
+    helm = commands(result(tmp_path), release="shop", namespace="prod", chart="oci://x/slipway")
+    assert all(line.startswith("helm upgrade shop oci://x/slipway -n prod --reset-then-reuse-values") for line in helm)
     assert "artifacts.cabababab.existingConfigMap=shop-candidate-abababab" in helm[0]
     assert "variants.candidate.weight=5000" in helm[1]
     assert "variants.stable.artifact=cabababab" in helm[2]

@@ -104,6 +104,15 @@ def test_one_alarm_is_claimed_once_and_a_month_twice(tmp_path: Path) -> None:
     assert claim(tmp_path, "f" * 64, "2026-12-25", 33 * 86_400.0).granted
 
 
+def test_a_claim_whose_process_died_is_taken_over_after_a_day(tmp_path: Path) -> None:
+    day = 86_400.0
+    assert claim(tmp_path, "d" * 64, "2026-11-20", 0.0).granted
+    assert not claim(tmp_path, "d" * 64, "2026-11-20", 0.9 * day).granted
+    assert claim(tmp_path, "d" * 64, "2026-11-20", 1.1 * day).granted
+    publish(tmp_path / "gates" / f"{'d' * 16}-2026-11-20.json", {"verdict": "FAIL"})
+    assert not claim(tmp_path, "d" * 64, "2026-11-20", 5 * day).granted
+
+
 def test_what_is_published_first_stays(tmp_path: Path) -> None:
     path = tmp_path / "a" / "value.json"
     assert publish(path, {"n": 1})

@@ -13,7 +13,6 @@ import typer
 from slipway_server.config import Settings
 from slipway_server.errors import CompileFailed, ConfigInvalid, SlipwayError
 
-CHART = "oci://…/slipway"
 WAYS = ("print", "run", "job")
 
 
@@ -70,9 +69,10 @@ def publish_candidate(settings: Settings, result: dict[str, Any], *, quiet: bool
     if settings.loop_release is None:
         raise ConfigInvalid("--publish needs SLIPWAY_LOOP_RELEASE: the Helm release", key="SLIPWAY_LOOP_RELEASE")
     with Cluster.inside() as cluster:
-        name = publish(cluster, result, settings.loop_release)
+        name, namespace = publish(cluster, result, settings.loop_release), cluster.namespace
     lines = [f"published: ConfigMap {name}", "next:"]
-    lines += [f"  {line}" for line in commands(result, release=settings.loop_release, chart=CHART)]
+    steps = commands(result, release=settings.loop_release, namespace=namespace, chart=settings.loop_chart)
+    lines += [f"  {line}" for line in steps]
     typer.echo("\n".join(lines), err=quiet)
 
 

@@ -46,7 +46,7 @@ def recompile(
     """Recompile a degraded artifact and compare the result with it on held-out examples.
 
     Only after a DEGRADED verdict of `slipway reevaluate`, once per alarm. PASS writes a candidate to the store, never
-    the current artifact. The exit code is 0 for PASS and 1 otherwise.
+    the current artifact. The exit code is 0 for PASS, 3 for INCONCLUSIVE and 1 otherwise.
 
     Example: slipway recompile --artifact artifacts/ --bundle bundle/ --max-calls 5000
     """
@@ -75,7 +75,7 @@ def recompile(
 
         publish_candidate(settings, result, quiet=as_json)
     if result["verdict"] != "PASS":
-        raise typer.Exit(1)
+        raise typer.Exit(3 if result["verdict"] == "INCONCLUSIVE" else 1)
 
 
 def run(settings: Settings, bundle: Path, *, quiet: bool, force: bool = False, **options: Any) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway_server.improve.places import UNCOMPILED, load, publish
+from slipway_server.improve.places import UNCOMPILED, gates, load, publish
 
 MOST = 2
 WITHIN_SECONDS = 30 * 86_400.0
+STALE_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,17 @@ class Claim:
 
 
 def claim(loop: Path, digest: str, window: str, now: float) -> Claim:
-    """Ask for the recompilation of `digest` after the alarm of `window`."""
+    """Ask for the recompilation of `digest` after the alarm of `window`.
+
+    A claim that came to nothing in a day (no result of the gate) belonged to a process that died: it is taken over.
+    """
     folder = loop / "claims"
     path = folder / f"{digest[:16] or UNCOMPILED}-{window}.json"
-    if path.exists():
-        return Claim(False, f"the alarm of {window} has been acted on already")
+    held = load(path)
+    if held is not None:
+        if now - float(held["time"]) < STALE_SECONDS or (gates(loop) / path.name).exists():
+            return Claim(False, f"the alarm of {window} has been acted on already")
+        path.unlink(missing_ok=True)
     recent = [found for found in _times(folder) if now - found < WITHIN_SECONDS]
     if len(recent) >= MOST:
         return Claim(False, f"{len(recent)} recompilations in 30 days already: a person must look first")

@@ -66,14 +66,14 @@ def config_map_name(release: str, digest: str) -> str:
     return f"{release[:40]}-candidate-{digest[:8]}"
 
 
-def commands(result: Mapping[str, Any], *, release: str = "", chart: str = "") -> Sequence[str]:
+def commands(result: Mapping[str, Any], *, release: str = "", namespace: str = "", chart: str = "") -> Sequence[str]:
     """What a person runs to take the candidate from 10 % to 50 % to stable: with Helm where a release is named."""
-    return _helm(result, release, chart) if release else _local(result)
+    return _helm(result, release, namespace, chart) if release else _local(result)
 
 
-def _helm(result: Mapping[str, Any], release: str, chart: str) -> list[str]:
+def _helm(result: Mapping[str, Any], release: str, namespace: str, chart: str) -> list[str]:
     digest = result["candidate"]["digest"]
-    key, upgrade = f"c{digest[:8]}", f"helm upgrade {release} {chart} --reset-then-reuse-values"
+    key, upgrade = f"c{digest[:8]}", f"helm upgrade {release} {chart} -n {namespace} --reset-then-reuse-values"
     named = {
         "existingConfigMap": config_map_name(release, digest),
         "name": Path(result["file"]).name.removesuffix(".json"),
