@@ -5,8 +5,8 @@
     scripts/chart.py verify        # fails where they are stale
 
 A value is documented by the lines `# -- …` directly above it. `# @schema {…}`, a YAML flow mapping, is merged into what
-its default says about its type. Objects are closed unless their annotation says otherwise. `settings: true` stands for
-every configuration key of the server that no value of the chart stands for.
+its default says about its type. Objects are closed unless their annotation says otherwise. `setting: NAME` takes type
+and bounds of that setting of the server; `settings: true` is every setting that no value of the chart stands for.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ OWNED = {
     *("lm_rpm", "lm_tpm", "lm_pacing", "lm_peers_dns", "lm_replicas", "traffic_dir", "traffic_sample"),
     *("traffic_fields", "traffic_retention_days", "host", "grpc_port", "metrics_port", "default_deadline_seconds"),
     *("max_concurrent_requests", "drain_seconds", "connection_age_seconds", "reflection", "log_level", "log_format"),
-    *("judge_api_key", "cache_dir"),
+    *("judge_api_key", "cache_dir", "loop_job_template", "loop_release", "loop_chart"),
 }
 """Settings that values stand for, that only a Secret may hold, or that a cluster has no use for."""
+
+KNOWN: dict[str, Any] = Settings.model_json_schema(by_alias=False)["properties"]
+"""The server's settings, as JSON schemas."""
 
 DOCS_HEAD = """A value that is not listed here is refused. Helm's `--set` makes text of fractions;
 `--set-json traffic.sample=0.1` gives a number."""
@@ -143,6 +146,10 @@ def _schema(value: Value) -> dict[str, Any]:
     extra = dict(value.schema)
     if extra.pop("settings", False):
         return _closed() | {"description": value.text, "properties": settings()}
+    if name := extra.pop("setting", None):
+        extra = {**_setting(KNOWN[name]), **extra}
+        if value.default is None:
+            extra["type"] = [extra["type"], "null"]
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
     kind = {} if "type" in extra or value.default is None else {"type": kinds[type(value.default)]}
     if kind.get("type") == "object" and "additionalProperties" not in extra:
@@ -155,9 +162,8 @@ def settings() -> dict[str, Any]:
     unknown = OWNED - set(Settings.model_fields)
     if unknown:
         raise SystemExit(f"scripts/chart.py: {sorted(unknown)} are no settings")
-    known = Settings.model_json_schema(by_alias=False)["properties"]
     return {
-        env_key(name): _setting(known[name]) for name in known if name not in OWNED and env_key(name) != CACHE_DIR_KEY
+        env_key(name): _setting(KNOWN[name]) for name in KNOWN if name not in OWNED and env_key(name) != CACHE_DIR_KEY
     }
 
 
@@ -188,9 +194,11 @@ def main(action: str) -> int:
     stale = 0
     for name, text in (("values.schema.json", schema_text()), ("VALUES.md", docs_text())):
         path = CHART / name
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
         if action == "generate":
             path.write_text(text, encoding="utf-8")
-        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+        else:
             print(f"{name} is not what values.yaml gives: run 'make generate'", file=sys.stderr)
             stale = 1
     return stale
