@@ -89,6 +89,17 @@ BAD: dict[str, tuple[Edit, type[OperatorError], str]] = {
         "5 fields",
     ),
     "a field description too few": (lambda s: s[ANSWER]["signature"]["fields"].pop(), ArtifactForeign, "3 fields"),
+    "fields in another order": (lambda s: s[ANSWER]["signature"]["fields"].reverse(), ArtifactForeign, "another order"),
+    "two fields in each other's place": (
+        lambda s: s[ANSWER]["signature"]["fields"].insert(0, s[ANSWER]["signature"]["fields"].pop(1)),
+        ArtifactForeign,
+        "another order in the file: Question:, Context:",
+    ),
+    "nothing but metadata, as DSPy saves a wrapped program": (
+        lambda s: [s.pop(name) for name in list(s) if name != "metadata"],
+        ArtifactForeign,
+        "it lacks",
+    ),
     "settings of a decision that there is not": (
         put(ANSWER, "fields", to={"urgent": {"threshold": 0.3}}),
         ArtifactForeign,

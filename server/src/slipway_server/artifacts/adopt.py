@@ -25,7 +25,7 @@ from slipway_server.artifacts.loading import save_state
 from slipway_server.artifacts.manifest import Manifest, Optimizer, Retrieval
 from slipway_server.artifacts.state import AUGMENTED, BARE, METADATA, State, cut_demo
 from slipway_server.artifacts.verify import ProgramFactory
-from slipway_server.errors import ArtifactForeign, ArtifactInvalid, ArtifactMissing
+from slipway_server.errors import ArtifactInvalid, ArtifactMissing
 
 OPTIMIZER = "adopted"
 _OLD_NAMES = {".predict": ("", "._predict")}
@@ -117,7 +117,6 @@ def _predictor(name: str, stored: Any, predictor: Any, findings: list[Finding]) 
             warning("lm", f"'{name}': the file carries an LM, which is dropped", "SLIPWAY_LM_… names the LM")
         )
     signature = _signature(state, predictor.signature)
-    _check_order(name, signature, predictor.signature)
     demos = state.pop("demos", [])
     kept = [_demo(demo, predictor.signature) for demo in demos] if isinstance(demos, list) else demos
     if isinstance(kept, list) and {} in kept:
@@ -149,21 +148,6 @@ def _signature(state: dict[str, Any], code: Any) -> Any:
         texts["instructions"] = old_texts.get(f"{prefix}signature_instructions", texts["instructions"])
         texts["fields"][-1]["prefix"] = old_texts.get(f"{prefix}signature_prefix", texts["fields"][-1]["prefix"])
     return texts
-
-
-def _check_order(name: str, stored: Any, code: Any) -> None:
-    """DSPy stores no field names, but a prefix that belongs to another field of the code shows that fields moved."""
-    fields = stored.get("fields") if isinstance(stored, dict) else None
-    if not isinstance(fields, list):
-        return
-    prefixes = [info.json_schema_extra["prefix"] for info in code.fields.values()]
-    for field, expected in zip(fields, prefixes, strict=False):
-        prefix = field.get("prefix") if isinstance(field, dict) else None
-        if prefix != expected and prefix in prefixes:
-            raise ArtifactForeign(
-                f"'{name}': fields are in another order in the file ('{prefix}' where the code has '{expected}'); "
-                "adopt it with the code that it was compiled with"
-            )
 
 
 def _demo(demo: Any, signature: Any) -> Any:

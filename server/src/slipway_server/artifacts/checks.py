@@ -154,6 +154,18 @@ def same_field_count(subject: Subject) -> Iterator[Finding]:
             )
 
 
+def same_field_order(subject: Subject) -> Iterator[Finding]:
+    """No two fields have changed places: DSPy stores no names, but prefixes that belong to other fields show it."""
+    for name, predictor in subject.program.named_predictors():
+        stored = [
+            field["prefix"] for field in named_states(subject.program, subject.state)[name]["signature"]["fields"]
+        ]
+        code = [info.json_schema_extra["prefix"] for info in predictor.signature.fields.values()]
+        moved = [a for a, b in zip(stored, code, strict=False) if a != b and a in code]
+        if len(moved) > 1:
+            yield foreign("field-order", f"'{name}': fields are in another order in the file: {', '.join(moved)}")
+
+
 def decisions_fit(subject: Subject) -> Iterator[Finding]:
     """Settings of decision outputs are of outputs that the code has, and of their kind."""
     for name, predictor in subject.program.named_predictors():
@@ -193,7 +205,7 @@ STAGES: tuple[tuple[Check, ...], ...] = (
     (size, artifact_is_json, manifest_is_valid),
     (digest_matches, signed, only_known_keys, no_client_settings),
     (same_predictors, same_fingerprint),
-    (same_field_count, decisions_fit, demos_fit),
+    (same_field_count, same_field_order, decisions_fit, demos_fit),
     (same_versions, same_code, same_settings),
 )
 
