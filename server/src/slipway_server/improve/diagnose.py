@@ -46,7 +46,7 @@ def diagnose(
     """Explain an alarm.
 
     Args:
-        anchors: The program's scores on the anchors now against its first ones; None without anchors.
+        anchors: The program's scores on the anchors now against its first ones; None where there are none from before.
         collections: Versions of the collection that were served: in the baseline first, now last.
         attempts_per_call: HTTP attempts per LM call of the newest answers.
         void: Why the evaluation could not be done; empty where it was.
@@ -64,8 +64,9 @@ def diagnose(
     )
     if anchors is None or not anchors.n:
         if changed:
-            return Diagnosis(Cause.RETRIEVAL, f"{changed}; no anchors to ask{short}", "compare the two versions")
-        return Diagnosis(Cause.UNKNOWN, f"no anchors to ask{short}", "add an anchor set to the bundle")
+            return Diagnosis(Cause.RETRIEVAL, f"{changed}; no anchors from before{short}", "compare the two versions")
+        remedy = "read the lowest scores; anchors in the bundle, replayed before the alarm, would tell more"
+        return Diagnosis(Cause.UNKNOWN, f"there are no anchors from before the alarm{short}", remedy)
     fell = f"{anchors.difference:+.3f} on the anchors, {anchors.worse} worse and {anchors.better} better of {anchors.n}"
     if anchors.difference < 0 and anchors.p < ALPHA:
         if changed:

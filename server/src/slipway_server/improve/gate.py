@@ -91,7 +91,7 @@ def gate(
     if emergency:
         return _non_inferior(comparison, incumbent, candidate, result)
     if p < ALPHA:
-        return result(GateVerdict.PASS, f"better by {gain:+.3f}, p = {p:.4f}")
+        return result(GateVerdict.PASS, f"better by {gain:+.3f}, p = {p:.2g}")
     if gain <= 0:
         return result(GateVerdict.FAIL, f"no better: {gain:+.3f}, p = {p:.3f}")
     needs = needed(gain, discordant) - n

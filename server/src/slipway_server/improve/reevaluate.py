@@ -27,6 +27,7 @@ from slipway_server.improve.places import Places, load, publish
 from slipway_server.improve.scores import judge_records, judgeable, key_of
 from slipway_server.improve.windows import (
     CANDIDATE,
+    GRACE_SECONDS,
     SHADOW,
     STABLE,
     WindowResult,
@@ -98,7 +99,7 @@ def reevaluate(session: Session, setup: Setup, on_progress: Progress = silent) -
     compared = None
     if not void and steps and steps[-1].verdict in (Verdict.WATCH, Verdict.DEGRADED):
         try:
-            compared = _replayed(session, setup, on_progress)
+            compared = _replayed(session, setup, steps, on_progress)
         except RunVoid as error:
             void = error.message
     verdict, reason = _overall(steps, guard, void)
@@ -156,7 +157,8 @@ def _first_anchors(session: Session, setup: Setup, records: list[Record], on_pro
     judged = _judge_anchors(session, setup, records, on_progress)
     if None in judged:
         raise RunVoid("not all anchors could be judged for the baseline; run it again when the provider answers")
-    first = {"judge": judged, "replay": _replay(session, setup), "anchors": setup.anchors.digest}
+    replayed = _replay(session, setup)
+    first = {"time": setup.now, "judge": judged, "replay": replayed, "anchors": setup.anchors.digest}
     publish(setup.places.anchors, first)
     kept: dict[str, Any] = load(setup.places.anchors) or first
     return {**kept, "just_now": judged}
@@ -183,10 +185,13 @@ def _replay(session: Session, setup: Setup) -> list[float | None]:
     return anchor_set.replay(session, setup.program, setup.anchors, setup.metric, setup.evaluator)
 
 
-def _replayed(session: Session, setup: Setup, on_progress: Progress) -> Comparison | None:
-    """The program on the anchors, now against the first time."""
+def _replayed(session: Session, setup: Setup, steps: Sequence[Step], on_progress: Progress) -> Comparison | None:
+    """The program on the anchors, now against the first time; None where the first time was after the alarm."""
     known = load(setup.places.anchors)
-    if not known or not known["replay"]:
+    alarms = [step.state.alarm for step in steps if step.state.alarm]
+    if not known or not known["replay"] or not alarms:
+        return None
+    if known["time"] >= span(date.fromisoformat(alarms[-1]), setup.preset)[1] + GRACE_SECONDS:
         return None
     on_progress("replay the anchors", 0, len(known["replay"]))
     both = [
