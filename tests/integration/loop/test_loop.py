@@ -274,3 +274,34 @@ def test_groundedness_needs_no_labels_but_the_passages(world: Any) -> None:
     assert 0 <= point["mean"] <= 1
     assert report["judge"]["metric"] == "groundedness"
     assert world.provider.ledger.count(status=200) >= 60
+
+
+def test_other_anchors_need_a_new_baseline(world: Any, slipway: Slipway) -> None:
+    bundle = ("--bundle", str(world.bundle.folder))
+    world.serve(2, 45)
+    assert slipway("reevaluate", *bundle, "--until", world.now)[1]["judged_now"] == 90
+    world.anchors_without_judged_answers()
+    code, message = slipway("reevaluate", *bundle, "--until", world.now)
+    assert code == 2
+    assert "the anchors are not those of the baseline" in message
+    code, report = slipway("reevaluate", *bundle, "--until", world.now, "--new-baseline")
+    assert (code, report["verdict"], report["judged_now"]) == (0, "BASELINING", 90)
+    assert report["guard"] is None
+
+
+def test_reevaluation_says_what_it_lacks(world: Any, slipway: Slipway) -> None:
+    code, report = slipway("reevaluate", "--until", world.now)
+    assert (code, report["verdict"]) == (0, "INCONCLUSIVE")
+    assert "no window of recorded answers" in report["reason"]
+    for words, hint in (
+        (("--on-degraded", "run"), "needs --bundle"),
+        (("--on-degraded", "job"), "SLIPWAY_LOOP_JOB_TEMPLATE"),
+        (("--on-degraded", "nosuch"), "there are print, run, job"),
+        (("--judge", "exact-match"), "is no judge of live answers"),
+        (("--bundle", "nosuch"), "is no data bundle"),
+        (("--until", "soon"), "write 2026-11-20"),
+    ):
+        code, message = slipway("reevaluate", *words)
+        assert code == 2, words
+        assert hint in message, message
+        assert message.strip().count("\n") == 0

@@ -174,6 +174,8 @@ def show(result: dict[str, Any]) -> None:
     typer.secho(f"{result['verdict']}: {result['words']}", fg=colour)
     if "comparison" not in result:
         return
+    from slipway_server.improve.results import RETIRE_AFTER
+
     n, low_high = result["comparison"]["n"], result["comparison"]["interval"]
     typer.echo(
         f"held out, n = {n}: incumbent {result['incumbent']['score']:.3f}, "
@@ -182,7 +184,7 @@ def show(result: dict[str, Any]) -> None:
     )
     typer.echo(f"{n} examples find a difference of {result['detectable']:.3f} with 80 % power; path: {result['path']}")
     typer.echo(f"{result['lm_calls']:,} LM calls; {result['feedback']} labelled examples from feedback")
-    if result["heldout_uses"] >= 10:
+    if result["heldout_uses"] >= RETIRE_AFTER:
         typer.echo(f"the held-out set has served {result['heldout_uses']} gates: replace it")
     typer.echo(f"{'candidate' if result['verdict'] == 'PASS' else 'kept for a look'}: {result['file']}")
     if result["verdict"] == "PASS":
