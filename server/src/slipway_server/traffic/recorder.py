@@ -74,9 +74,8 @@ class Recorder:
     async def aclose(self) -> None:
         """Write what waits and close the segment; a volume that hangs is left alone after 3 s."""
         try:
-            self._queue.put_nowait(None)
+            await asyncio.to_thread(self._queue.put, None, timeout=CLOSE_SECONDS)
         except queue.Full:
-            _count("lost_queue_full")
             return
         await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
 
