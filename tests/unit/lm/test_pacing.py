@@ -197,7 +197,8 @@ def test_priced_goes_faster_from_a_full_bucket_than_from_an_empty_one() -> None:
 def test_a_pod_that_joins_begins_slowly_and_no_large_request_pays_for_it() -> None:
     clock = HandClock()
     pacer = priced(clock, requests=600.0, tokens=60_000.0)
-    assert pacer.drain_seconds(URGENT, Need()) == pytest.approx(0.1), "at its share until it sees the level"
+    pacer.set_pods(2)
+    assert pacer.drain_seconds(URGENT, Need()) == pytest.approx(0.2), "at its share until it sees the level"
     levels = {"requests": Level(90.0, 600.0, 51.0), "tokens": Level(9000.0, 60_000.0, 51.0)}
     paces = []
     for _ in range(4):
@@ -205,10 +206,19 @@ def test_a_pod_that_joins_begins_slowly_and_no_large_request_pays_for_it() -> No
         pacer.succeeded(URGENT, Need(), clock.seconds, levels, None)
         paces.append(1 / pacer.drain_seconds(URGENT, Need()))
         large = pacer.drain_seconds(URGENT, Need(1, 50_000, 25_000, 25_000))
-        assert large < 50 + JOINING_SECONDS
+        assert large < 50_000 / (1000 / 2) + JOINING_SECONDS, "no longer than at the share, and the joining"
     assert paces[0] < 0.2 * paces[3]
     assert paces == sorted(paces)
     assert pacer.facts().requests_per_second[URGENT] == pytest.approx(paces[3])
+
+
+def test_a_pod_on_its_own_joins_nobody() -> None:
+    clock = HandClock()
+    pacer = priced(clock, requests=60.0)
+    pacer.book(URGENT, Need())
+    clock.seconds += 0.1
+    pacer.succeeded(URGENT, Need(), clock.seconds - 0.1, {"requests": Level(0.0, 60.0, 1.0)}, None)
+    assert pacer.ready_at(URGENT, Need()) - clock.seconds < 5
 
 
 def test_priced_pauses_the_class_that_got_a_429() -> None:

@@ -220,10 +220,10 @@ class PricedPacer:
         return PacerFacts(rates, ratios, min(ages, default=None))
 
     def _seconds(self, state: _Class, lane: _Lane, amount: float, now: float) -> float:
-        """Time that the class needs for `amount`; longer while it joins, but by no more than that still takes."""
+        """Time that the class needs for `amount`; longer while it joins others, by no more than that still takes."""
         seconds = amount / self._rate(state, lane, now)
         left = lane.bucket.known_at + JOINING_SECONDS - now
-        if left <= 0:
+        if left <= 0 or self._pods == 1:
             return seconds
         part = 1.0 - (1.0 - JOINING_PART) * min(1.0, left / JOINING_SECONDS)
         return min(seconds / part, seconds + left)
