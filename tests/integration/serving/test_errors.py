@@ -224,3 +224,16 @@ async def test_one_log_event_per_rpc_says_what_the_receipt_says(
     assert record.getMessage() == "rpc"
     assert (record.method, record.code, record.request_id) == (PREDICT, "OK", "id-9")
     assert (record.variant, record.lm_calls, record.attempts) == ("stable", 1, 2)
+
+
+async def test_an_expected_error_is_logged_in_one_line_with_its_cause_by_type(
+    single_attempt: grpc.aio.Channel, service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = errors.ProviderUnavailable("the provider failed every attempt")
+    error.__cause__ = ConnectionResetError("a user's words")
+    service.failures["it"] = error
+    with caplog.at_level(logging.INFO, "slipway_server"):
+        await failed(single_attempt)
+    (record,) = [record for record in caplog.records if record.getMessage() == "rpc"]
+    assert (record.exc_info, record.cause) == (None, "ConnectionResetError")
+    assert "words" not in str(vars(record))

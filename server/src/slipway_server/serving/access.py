@@ -48,7 +48,8 @@ def logged(method: str, scope: RequestContext, context: grpc.aio.ServicerContext
         if log.isEnabledFor(_level(failure)):
             fields = _fields(scope, entry.response, failure)
             fields |= {"method": method, "code": str(code), "elapsed_seconds": round(time.perf_counter() - started, 4)}
-            log.log(_level(failure), "rpc", extra=fields, exc_info=failure if _with_traceback(failure) else None)
+            unexpected = None if isinstance(failure, SlipwayError) else failure
+            log.log(_level(failure), "rpc", extra=fields, exc_info=unexpected)
 
 
 def cancelled_code(context: grpc.aio.ServicerContext) -> str:
@@ -66,8 +67,12 @@ def _level(failure: BaseException | None) -> int:
     return logging.WARNING
 
 
-def _with_traceback(failure: BaseException | None) -> bool:
-    return failure is not None and (not isinstance(failure, SlipwayError) or failure.__cause__ is not None)
+def _cause(failure: SlipwayError) -> str | None:
+    """The exception at the bottom of an expected error, by type only: its text may hold a user's words."""
+    link: BaseException = failure
+    while link.__cause__ is not None:
+        link = link.__cause__
+    return None if link is failure else type(link).__name__
 
 
 def _fields(scope: RequestContext, response: Any, failure: BaseException | None) -> dict[str, object]:
@@ -75,6 +80,8 @@ def _fields(scope: RequestContext, response: Any, failure: BaseException | None)
     fields: dict[str, object] = {"request_id": scope.request_id}
     if isinstance(failure, SlipwayError):
         fields |= {"reason": failure.reason, "detail": failure.message}
+        if cause := _cause(failure):
+            fields["cause"] = cause
     receipt = getattr(response, "receipt", None)
     if receipt is not None:
         fields |= {"variant": receipt.variant, "artifact": receipt.artifact, "digest": receipt.artifact_digest}
