@@ -9,7 +9,7 @@ import pytest
 from dspy.utils.exceptions import AdapterParseError, LMServerError
 
 from slipway_server import request
-from slipway_server.errors import (
+from slipway_server.errors import ContextTooLong, (
     ContextTooLong,
     ProgramInvalid,
     ProviderAuth,
@@ -108,11 +108,15 @@ async def test_a_wrong_deployment_ends_the_run_at_once() -> None:
     assert asked == 1
 
 
-async def test_a_program_that_always_raises_is_no_score() -> None:
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(KeyError("bug"), "raised an exception, .* for all 5"), (ContextTooLong("too long"), "longer than .* for all 5")],
+)
+async def test_what_fails_on_every_example_is_no_score(error: Exception, message: str) -> None:
     async def invoke(inputs: dict[str, Any]) -> dspy.Prediction:
-        raise KeyError("bug")
+        raise error
 
-    with pytest.raises(RunVoid, match="raised an exception for all 5 examples"):
+    with pytest.raises(RunVoid, match=message):
         await evaluate(invoke, examples(5), METRIC)
 
 

@@ -25,6 +25,7 @@ from slipway_server import request
 from slipway_server.errors import (
     AnswerUnparseable,
     CallerError,
+    ContextTooLong,
     OperatorError,
     ProgramFailed,
     RunVoid,
@@ -35,6 +36,12 @@ from slipway_server.evaluation.statistics import Comparison, Interval, compare_s
 from slipway_server.request import RequestContext, TrafficClass
 from slipway_server.runtime.failures import as_slipway_error
 from slipway_server.runtime.invoke import Invoke
+
+_HOPELESS: dict[type[SlipwayError], str] = {
+    ProgramFailed: "the program raised an exception, which the log has,",
+    ContextTooLong: "the prompt was longer than the model's context window",
+}
+"""What says nothing about quality where every example meets it."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished examples and of all, after each."""
@@ -191,8 +198,9 @@ async def evaluate(
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
     done = [items[index] for index in sorted(items)]
-    if done and all(item.reason == ProgramFailed.reason for item in done):
-        raise RunVoid(f"the program raised an exception for all {len(done)} examples; the log has them")
+    for error, what in _HOPELESS.items():
+        if done and all(item.reason == error.reason for item in done):
+            raise RunVoid(f"{what} for all {len(done)} examples")
     return Evaluation(metric.name, done)
 
 
