@@ -9,7 +9,7 @@ import pytest
 from dspy.utils.exceptions import AdapterParseError, LMServerError
 
 from slipway_server import request
-from slipway_server.errors import ContextTooLong, (
+from slipway_server.errors import (
     ContextTooLong,
     ProgramInvalid,
     ProviderAuth,
