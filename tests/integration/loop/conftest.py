@@ -64,7 +64,7 @@ class World:
             "lm_base_url": self.provider.base_url,
             "lm_api_key": "k",
             "lm_max_attempts": 2,
-            "lm_attempt_timeout_seconds": 5,
+            "lm_attempt_timeout_seconds": 60,
             "lm_retry_after_cap_seconds": 0.05,
             "lm_queue_cap_seconds": 1,
             "allow_uncompiled": True,
@@ -156,7 +156,8 @@ class World:
         config = await asyncio.to_thread(TrafficConfig.from_settings, settings)
         assert config is not None
         clock = [0.0]
-        unhurried = replace(config, queue_records=100_000, rotate_seconds=DAY / 4)  # its days take milliseconds
+        # its days take milliseconds, and a loaded machine syncs slowly
+        unhurried = replace(config, queue_records=100_000, rotate_seconds=DAY / 4, close_seconds=60)
         recorder = Recorder(unhurried, wall=lambda: clock[0])
         answered = failed = 0
         service = await open_service(settings, OwnerLoop.of_running_loop(), recorder=recorder)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -167,7 +168,7 @@ def test_two_at_once_recompile_once(world: Any) -> None:
     ]
     reports = []
     for process in both:
-        out, error = process.communicate(timeout=90)
+        out, error = process.communicate(timeout=300)
         assert process.returncode == 0, error.decode()
         reports.append(orjson.loads(out))
     assert [report["verdict"] for report in reports] == ["DEGRADED"] * 2
@@ -207,11 +208,10 @@ def test_an_interrupted_run_goes_on_and_asks_nothing_twice(world: Any, monkeypat
     world.serve(1, 40)
     round_of(world)
     world.serve(1, 40)
-    judged, asked = drifting.judged, []
+    judged, numbers = drifting.judged, itertools.count(1)
 
     def dying(example: Any, prediction: Any, trace: Any = None) -> float:
-        asked.append(example.question)
-        if len(asked) == 50:  # the anchors come first, 20 of them
+        if next(numbers) == 50:  # the anchors come first, 20 of them
             raise ProviderAuth("the key has expired")
         return judged(example, prediction)
 

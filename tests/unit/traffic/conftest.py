@@ -48,7 +48,12 @@ def config(tmp_path: Path) -> Callable[..., TrafficConfig]:
     """`config(sample=0.1)`: everything is recorded, fields are allowed, and the volume is a temporary folder."""
 
     def make(**changes: Any) -> TrafficConfig:
-        values: dict[str, Any] = {"folder": tmp_path, "redactor": Redactor(["*"], [patterns]), "sample": 1.0}
+        values: dict[str, Any] = {
+            "folder": tmp_path,
+            "redactor": Redactor(["*"], [patterns]),
+            "sample": 1.0,
+            "close_seconds": 60.0,  # a loaded machine syncs slowly
+        }
         return TrafficConfig(**{**values, **changes})
 
     return make

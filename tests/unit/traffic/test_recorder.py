@@ -96,13 +96,13 @@ def test_a_hanging_volume_costs_records_only(
 
     def append(self: SegmentWriter, lines: bytes, now: float) -> None:
         hangs.set()
-        released.wait(20)
+        released.wait(60)
 
     monkeypatch.setattr(SegmentWriter, "append", append)
     before = lost("lost_queue_full")
     recorder = Recorder(config(queue_records=5))
     recorder(QUESTION, ANSWER, receipt("first"))
-    hangs.wait(5)
+    assert hangs.wait(60)
     for n in range(50):
         recorder(QUESTION, ANSWER, receipt(f"r{n}"))
     assert lost("lost_queue_full") == before + 45
@@ -135,7 +135,7 @@ def test_a_full_volume_costs_records_until_it_is_writable(
     recorder = Recorder(config(), monotonic=lambda: clock[0])
     for n in range(3):
         recorder(QUESTION, ANSWER, receipt(f"lost{n}"))
-        assert seen.acquire(timeout=5)
+        assert seen.acquire(timeout=60)
     full[0], clock[0] = False, 200.0
     recorder(QUESTION, ANSWER, receipt("kept"))
     asyncio.run(recorder.aclose())

@@ -29,6 +29,8 @@ class TrafficConfig:
     queue_records: int = 1000
     retry_seconds: float = 5.0
     """Pause after a write that failed; meanwhile records are lost, and counted."""
+    close_seconds: float = 3.0
+    """What a stop waits for the volume: once for room in the queue, once for the last lines."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TrafficConfig | None:

@@ -32,8 +32,6 @@ from slipway_server.traffic.segments import REQUESTS, SegmentWriter
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 3.0
-"""What a stop waits for the volume."""
 UPKEEP_SECONDS = 3600.0
 QUALITY_SECONDS = 60.0
 
@@ -72,12 +70,12 @@ class Recorder:
             _count("lost_queue_full")
 
     async def aclose(self) -> None:
-        """Write what waits and close the segment; a volume that hangs is left alone after 3 s."""
+        """Write what waits and close the segment; a volume that hangs is left alone after `close_seconds`, twice."""
         try:
-            await asyncio.to_thread(self._queue.put, None, timeout=CLOSE_SECONDS)
+            await asyncio.to_thread(self._queue.put, None, timeout=self._config.close_seconds)
         except queue.Full:
             return
-        await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
+        await asyncio.to_thread(self._thread.join, self._config.close_seconds)
 
     def _work(self) -> None:
         pause = min(1.0, self._config.sync_seconds)
