@@ -61,6 +61,7 @@ def test_a_changed_corpus_is_found_recompiled_and_gated(world: Any, slipway: Sli
     _, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
     assert (report["verdict"], report["judged_now"]) == ("HEALTHY", 80)
     assert report["baseline"]["mean"] > 0.95
+    assert report["baseline"]["day_sd"] == 0
     assert slipway("recompile", *bundle) == (1, {"verdict": "NOT_DEGRADED", "words": report_words(slipway, bundle)})
 
     world.change_corpus(changed=True)
@@ -289,6 +290,20 @@ def test_other_anchors_need_a_new_baseline(world: Any, slipway: Slipway) -> None
     code, report = slipway("reevaluate", *bundle, "--until", world.now, "--new-baseline")
     assert (code, report["verdict"], report["judged_now"]) == (0, "BASELINING", 90)
     assert report["guard"] is None
+
+
+def test_scores_name_their_judge_and_another_preset_needs_a_new_baseline(world: Any, slipway: Slipway) -> None:
+    world.serve(2, 45)
+    _, report = slipway("reevaluate", "--until", world.now)
+    [pinned] = loop_folder(world.settings).glob("artifacts/*/judge.json")
+    judge = orjson.loads(pinned.read_bytes())["judge"]
+    assert judge == {key: value for key, value in report["judge"].items() if key != "digest"}
+    assert judge["metric"] == "drifting:judged"
+    code, message = slipway("reevaluate", "--until", world.now, "--preset", "weekly")
+    assert code == 2
+    assert "judged with the preset daily" in message
+    code, report = slipway("reevaluate", "--until", world.now, "--preset", "weekly", "--new-baseline")
+    assert (code, report["preset"]["name"]) == (0, "weekly")
 
 
 def test_reevaluation_says_what_it_lacks(world: Any, slipway: Slipway) -> None:

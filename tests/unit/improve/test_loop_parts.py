@@ -228,7 +228,7 @@ def test_a_page_escapes_what_users_wrote_and_loads_nothing() -> None:
         "digest": "d" * 64,
         "judge": {"metric": "groundedness", "model": "m", "temperature": 0.0, "digest": "j" * 64},
         "preset": {"name": "daily", "promise": "p"},
-        "baseline": {"mean": 0.9, "n": 1000, "windows": 14, "error": 0.01},
+        "baseline": {"mean": 0.9, "n": 1000, "windows": 14, "error": 0.01, "day_sd": 0.02},
         "series": [point, {**point, "window": "2026-11-21", "n": 0, "mean": None, "low": None, "high": None}],
         "threshold": 6.0,
         "diagnosis": None,

@@ -36,6 +36,10 @@ def test_weekends_are_no_reason_to_recompile(bench: ModuleType) -> None:
     assert bench.false_recompiles(bench.World(weekend=-0.03), DAILY, 300) <= 0.05
 
 
+def test_restless_days_cost_more_than_is_promised_and_no_more_than_is_said(bench: ModuleType) -> None:
+    assert 0.02 < bench.false_recompiles(bench.World(day_sd=0.04), DAILY, 300) <= 0.15
+
+
 def test_ten_points_are_found_within_a_week(bench: ModuleType) -> None:
     assert statistics.median(bench.delays(bench.with_drop(10, DAILY), DAILY, 200)) <= 7
 

@@ -121,7 +121,8 @@ def forget(
     if done.pending:
         typer.echo(
             f"{done.pending} more are in segments that running servers write: no reader sees them any more, and the "
-            "servers drop them when they close the segments, within 5 minutes"
+            "servers drop them when they close the segments, within 5 minutes; where a server was killed just now, run "
+            "this again in 15 minutes"
         )
     typer.echo("not searched: the answer cache (by content, not by user), logs, and artifacts with demos from feedback")
 

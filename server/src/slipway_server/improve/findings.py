@@ -18,8 +18,10 @@ from slipway_server.improve.windows import WindowResult
 Z = 1.96
 
 PROMISES = {
-    "daily": "recompiles for nothing at most 0.05 times a year; finds a 10-point drop in 7 days (median)",
-    "weekly": "recompiles for nothing at most 0.05 times a year; finds a 10-point drop in 2 weeks (median)",
+    "daily": "where days differ by 2 points (sd): recompiles for nothing at most 0.05 times a year; "
+    "finds a 10-point drop in 7 days (median)",
+    "weekly": "where days differ by 2 points (sd): recompiles for nothing at most 0.05 times a year; "
+    "finds a 10-point drop in 14 days (median)",
 }
 """What docs/loop.md states of the presets, with the assumptions; tests hold them."""
 
@@ -84,7 +86,13 @@ def _baseline(newest: Step | None) -> dict[str, Any] | None:
     pool: Pool | None = newest.state.baseline if newest else None
     if pool is None or not pool.n:
         return None
-    return {"mean": pool.mean, "n": pool.n, "windows": len(pool.means), "error": math.sqrt(pool.variance / pool.n)}
+    return {
+        "mean": pool.mean,
+        "n": pool.n,
+        "windows": len(pool.means),
+        "error": math.sqrt(pool.variance / pool.n),
+        "day_sd": math.sqrt(pool.day_variance()),
+    }
 
 
 def _point(step: Step, result: WindowResult) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def _figures(report: dict[str, Any]) -> Iterable[tuple[str, str]]:
     if baseline:
         shown = f"{baseline['mean']:.3f} ± {1.96 * baseline['error']:.3f}"
         yield "baseline", f"{shown}, {baseline['n']} answers in {baseline['windows']} windows"
+        yield "windows differ beyond chance by", f"{baseline['day_sd']:.3f} (standard deviation)"
     if report["guard"]:
         yield "judge's guard", report["guard"]["words"]
     if report["anchors"]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the loop keeps its results, all below one folder on the shared volume.
 
+    artifacts/<digest>-<judge>/judge.json              the judge that every score below belongs to, and the preset
     artifacts/<digest>-<judge>/anchors.json            what judge and program said of the anchors when they were new
     artifacts/<digest>-<judge>/windows/<day>.json      one window's result, written once
     artifacts/<digest>-<judge>/scores/<day>-….jsonl    every judged answer's score, so that a run can be resumed
@@ -49,6 +50,11 @@ class Places:
     def folder(self) -> Path:
         """What belongs to this artifact and judge."""
         return self.loop / "artifacts" / f"{self.short}-{self.judge[:8]}"
+
+    @property
+    def pinned(self) -> Path:
+        """The judge and the preset of everything in the folder."""
+        return self.folder / "judge.json"
 
     @property
     def anchors(self) -> Path:

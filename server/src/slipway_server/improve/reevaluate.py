@@ -11,7 +11,7 @@ evaluation was void has no result and is tried again. Nothing is decided on what
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ class Outcome:
 
 def reevaluate(session: Session, setup: Setup, on_progress: Progress = silent) -> Outcome:
     """Run once. Raises OperatorError where the deployment is wrong; a provider in trouble gives INCONCLUSIVE."""
+    _pin(setup)
     guard, void, judged = None, "", 0
     try:
         guard = _guard(session, setup, on_progress)
@@ -116,6 +117,17 @@ def reevaluate(session: Session, setup: Setup, on_progress: Progress = silent) -
         judged_now=judged,
         examples=_examples(setup, results),
     )
+
+
+def _pin(setup: Setup) -> None:
+    """Note judge and preset beside the scores. Windows of another length are no sequel to those that were judged."""
+    publish(setup.places.pinned, {"judge": asdict(setup.judge.pin), "preset": setup.preset.name})
+    judged_with = (load(setup.places.pinned) or {}).get("preset", setup.preset.name)
+    if judged_with != setup.preset.name:
+        raise ConfigInvalid(
+            f"this artifact is judged with the preset {judged_with}; keep it, or --new-baseline",
+            key="SLIPWAY_LOOP_PRESET",
+        )
 
 
 def _overall(steps: Sequence[Step], guard: anchor_set.Guard | None, void: str) -> tuple[Verdict, str]:
