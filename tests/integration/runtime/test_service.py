@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from artifact_drafts import compiled, draft
@@ -29,6 +30,7 @@ from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.programs import rag
 from slipway_server.request import RequestContext
 from slipway_server.runtime.service import ProgramService, open_service
+from slipway_server.runtime.types import Receipt
 
 QUESTION = {"question": "In which year was Port Callow founded?"}
 RAG = "slipway_server.programs.rag:RAG"
@@ -181,6 +183,25 @@ async def test_whole_answers_are_remembered_with_their_citations(
     assert second.outputs == first.outputs
     assert second.receipt.citations == first.receipt.citations
     assert second.receipt.collection_version == first.receipt.collection_version
+
+
+async def test_remembered_answers_are_recorded_with_their_passages(settings_with: SettingsWith, artifact: Path) -> None:
+    contexts: list[list[str]] = []
+
+    def recorder(inputs: Any, outputs: Any, receipt: Receipt, routing_key: str = "") -> None:
+        contexts.append([receipt.cache, *(cited.text for cited in receipt.citations)])
+
+    settings = settings_with(program=RAG, artifact=artifact, cache_answers=True)
+    service = await open_service(settings, OwnerLoop.of_running_loop(), recorder=recorder)
+    try:
+        for _ in range(2):
+            await service.predict(QUESTION, RequestContext())
+    finally:
+        await service.aclose()
+    (tier, *first), (again, *second) = contexts
+    assert (tier, again) == ("miss", "memo")
+    assert all(first)
+    assert second == first
 
 
 async def test_the_artifacts_beside_the_served_one_are_listed(

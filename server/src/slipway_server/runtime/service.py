@@ -158,10 +158,15 @@ class ProgramService:
             context.account.citations.extend(Citation(*citation) for citation in known["citations"])
             return known["outputs"]
         outputs = await self._run(variant, inputs, context)
-        citations = [[cited.passage_id, cited.title, cited.score] for cited in context.account.citations]
+        citations = [self._remembered_citation(cited) for cited in context.account.citations]
         version = context.account.collection_version
         await self._memo.put(digest, inputs, version, {"outputs": outputs, "citations": citations})
         return outputs
+
+    def _remembered_citation(self, cited: Citation) -> list[Any]:
+        """With its text where answers are recorded: a judge of remembered answers needs it, too."""
+        text = [cited.text] if self._recorder is not None else []
+        return [cited.passage_id, cited.title, cited.score, *text]
 
     async def _run(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> dict[str, Any]:
         with dspy.context(trace=[], **self._dspy):
