@@ -29,7 +29,7 @@ class Workers:
         self._backlog = backlog
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._unfinished = 0
         self._closed = False
         self._lock = threading.Lock()
 
@@ -40,7 +40,8 @@ class Workers:
             if self._closed or self._tasks.qsize() >= self._backlog:
                 raise queue.Full
             self._tasks.put((future, function, args))
-            if self._idle < self._tasks.qsize() and len(self._threads) < self._limit:
+            self._unfinished += 1
+            if len(self._threads) < min(self._unfinished, self._limit):
                 thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -59,20 +60,21 @@ class Workers:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                self._idle += 1
             task = self._tasks.get()
-            with self._lock:
-                self._idle -= 1
             if task is None:
                 return
-            future, function, args = task
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = function(*args)
-            except BaseException as error:  # the caller's to judge
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-            del task, future, function, args
+            _run(*task)
+            del task
+            with self._lock:
+                self._unfinished -= 1
+
+
+def _run(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function(*args)
+    except BaseException as error:  # the caller's to judge
+        future.set_exception(error)
+    else:
+        future.set_result(result)
