@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import hashlib
+import queue
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -202,3 +204,42 @@ async def test_a_lease_that_comes_too_late_is_given_back(caches, ops, config) ->
     await shared.volume.flush()
     await shared.aclose()
     assert list(config().folder.rglob("*/leases/*")) == []
+
+
+async def none_left(folder: Path, name: str) -> None:
+    async with asyncio.timeout(5):
+        while (folder / "slipway/leases" / name).exists():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lease_is_given_back_although_too_much_is_waiting(
+    caches, config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise queue.Full
+
+    shared, upstream = caches(cache_lease_seconds=0.2), Upstream(0.0)
+    monkeypatch.setattr(shared.volume._writers, "submit", full)
+    assert await call(shared, upstream) == (1, "miss")
+    await none_left(config().folder, shared.keys.of_request(ASK))
+
+
+async def test_a_lease_that_was_taken_over_is_given_back_by_a_cancelled_call(
+    caches, config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = caches(cache_lease_seconds=3600), caches(cache_lease_seconds=0.2)
+    digest, looking, go_on = one.keys.of_request(ASK), threading.Event(), threading.Event()
+
+    def refresh(_: str) -> None:
+        looking.set()
+        go_on.wait(10)
+
+    monkeypatch.setattr(two.volume.store, "refresh", refresh)
+    await one.flight.board(digest)
+    waiting = asyncio.create_task(two.flight.board(digest))
+    assert await asyncio.to_thread(looking.wait, 5)
+    waiting.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await none_left(config().folder, digest)

@@ -161,3 +161,18 @@ def test_who_comes_late_takes_nothing_over(pods: list[Leases]) -> None:
     assert pods[2].take_over(NAME, held) is None
     pods[1].release(lease)
     assert pods[2].take_over(NAME, held) is None
+
+
+def test_a_lease_that_could_not_be_given_back_is_given_back_later(tmp_path: Path, ops) -> None:
+    leases, other = Leases(DiskStore(tmp_path, ops=ops), beat_seconds=3600), Leases(DiskStore(tmp_path), beat_seconds=1)
+    lease = leases.acquire(NAME)
+    assert isinstance(lease, Lease)
+    ops.faults["unlink"] = errno.EIO
+    with pytest.raises(OSError, match="EIO"):
+        leases.release(lease)
+    leases.settle()
+    assert isinstance(other.look(NAME), Held)
+    ops.recover()
+    leases.settle()
+    assert other.look(NAME) is FREE
+    leases.close()

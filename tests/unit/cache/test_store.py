@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from slipway_server.cache.fileops import FileOps
 from slipway_server.cache.record import Miss
+from slipway_server.cache.shared import SharedCache
 from slipway_server.cache.store import DiskStore
 from slipway_server.errors import ConfigInvalid
 
@@ -135,3 +137,32 @@ def test_the_folder_comes_back(store: DiskStore, tmp_path: Path) -> None:
     store.put(DIGEST, b"y")
     assert store.get(DIGEST) == b"y"
     assert stat.S_IMODE((tmp_path / "volume/slipway").stat().st_mode) == 0o700
+
+
+def test_a_file_whose_closing_fails_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network file systems report there what they could not write."""
+    close = os.close
+
+    def failing(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.EDQUOT, "EDQUOT")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", failing)
+        with pytest.raises(OSError, match="EDQUOT"):
+            FileOps().create(str(tmp_path / "file"), b"x", mode=0o600, fsync=False)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+async def test_entries_are_written_through_where_asked(
+    config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsync: bool
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    shared = SharedCache(config(cache_fsync=fsync))
+    await shared.store.put("text", b"x")
+    await shared.volume.flush()
+    assert len(files(tmp_path)) == 1
+    assert len(synced) == int(fsync)
+    shared.volume.close()

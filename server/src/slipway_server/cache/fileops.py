@@ -46,7 +46,12 @@ class FileOps:
             with suppress(OSError):
                 os.unlink(path)
             raise
-        os.close(fd)
+        try:
+            os.close(fd)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(path)
+            raise
 
     def overwrite(self, path: str, data: bytes, *, mode: int) -> None:
         """Replace the content of the one file that only this process writes; readers may see any part of it."""

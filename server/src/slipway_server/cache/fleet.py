@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -78,12 +79,11 @@ class Fleet:
             if isinstance(found, Held):
                 waited = True
                 found = await self._outcome(name, found)
-                await self._volume.call(self._volume.store.refresh, digest)
-            if isinstance(found, Lease):
-                lease = found
+            lease = found if isinstance(found, Lease) else None
             if found is None:
                 break
             try:
+                await self._volume.call(self._volume.store.refresh, digest)
                 value = await self._read(digest)
             except BaseException:
                 self.release(lease)
@@ -97,8 +97,8 @@ class Fleet:
 
     def release(self, lease: Lease | None) -> None:
         """Give a lease back, in the background."""
-        if lease is not None:
-            self._volume.later(self.leases.release, lease)
+        if lease is not None and not self._volume.later(self.leases.release, lease):
+            self.leases.owe(lease)
 
     async def aclose(self) -> None:
         """Give all leases back."""
@@ -115,7 +115,8 @@ class Fleet:
         found = self._volume.get(digest)
         if not isinstance(found, bytes):
             return lease
-        self.leases.release(lease)
+        with suppress(OSError):
+            self.leases.release(lease)
         return found
 
     async def _claim(self, function: Callable[..., T], *args: object, look_up: bool = False) -> T | None:
@@ -126,7 +127,7 @@ class Fleet:
             taken = await self._volume.call(claim.take, look_up=look_up)
         finally:
             if taken is None:
-                self._volume.later(claim.abandon)
+                self.release(claim.abandon())
         return taken
 
     async def _outcome(self, name: str, held: Held) -> Lease | Free | None:
@@ -180,16 +181,12 @@ class _Claim(Generic[T]):
         with self._lock:
             self._taken = taken
             wanted = not self._abandoned
-        if not wanted:
-            self._give_back()
+        if not wanted and isinstance(taken, Lease):
+            self._leases.release(taken)
         return taken
 
-    def abandon(self) -> None:
-        """In another worker: nobody waits any more."""
+    def abandon(self) -> Lease | None:
+        """Nobody waits any more: the lease that has come already, which the caller gives back."""
         with self._lock:
             self._abandoned = True
-        self._give_back()
-
-    def _give_back(self) -> None:
-        if isinstance(self._taken, Lease):
-            self._leases.release(self._taken)
+            return self._taken if isinstance(self._taken, Lease) else None

@@ -10,6 +10,8 @@
 A lease is a file made with O_EXCL that names its holder. A holder proves that it lives by changing its one file under
 holders/ every few seconds; others compare what they see there over their own monotonic time, so that hosts need no
 common clock (as Kubernetes' leader election does). A holder without that file is dead. Blocking; raises OSError.
+
+The lease of a holder that lives is waited for. One that could not be given back is owed, and tried again at every beat.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import re
 import secrets
 import socket
 import threading
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +30,8 @@ from enum import Enum
 from slipway_server.cache.folder import HOLDERS, LEASES
 from slipway_server.cache.store import DiskStore
 from slipway_server.telemetry import metrics
+
+OWED_LEASES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ class Leases:
         self._beat_seconds = beat_seconds
         self._beats = 0
         self._held: set[Lease] = set()
+        self._owed: deque[Lease] = deque(maxlen=OWED_LEASES)
         self._beating = False
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -130,16 +136,32 @@ class Leases:
         return self._took(lease, "taken_over")
 
     def release(self, lease: Lease) -> None:
-        """Give the lease back, unless another process has taken it over."""
+        """Give the lease back, unless another process has taken it over. Where that fails it is owed."""
+        try:
+            if self._content(lease.name) == lease.content:
+                self._store.ops.unlink(self._path(lease.name))
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self.owe(lease)
+            raise
         with self._lock:
             self._held.discard(lease)
-        if self._content(lease.name) == lease.content:
-            self._store.ops.unlink(self._path(lease.name))
+
+    def owe(self, lease: Lease) -> None:
+        """Leave the lease to the next beat. Neither waits nor touches the volume."""
+        self._owed.append(lease)
+
+    def settle(self) -> None:
+        """Give back what is owed."""
+        for _ in range(len(self._owed)):
+            with suppress(OSError):
+                self.release(self._owed.popleft())
 
     def close(self) -> None:
         """Give everything back and stop living."""
         self._stop.set()
-        for lease in list(self._held):
+        for lease in [*self._held, *self._owed]:
             with suppress(OSError):
                 self.release(lease)
         if self._beating:
@@ -188,6 +210,7 @@ class Leases:
         while not self._stop.wait(self._beat_seconds):
             with suppress(OSError):
                 self.beat()
+            self.settle()
 
 
 def _plain(holder: str) -> str:

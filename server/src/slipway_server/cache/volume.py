@@ -124,15 +124,16 @@ class Volume:
                 return
             await asyncio.wait([asyncio.wrap_future(random.choice(waiting))], timeout=left)
 
-    def later(self, function: Callable[..., object], *args: object) -> None:
-        """Run a file operation in the background; whether it worked does not matter."""
+    def later(self, function: Callable[..., object], *args: object) -> bool:
+        """Run a file operation in the background, whether it works or not. False where too much is waiting already."""
         if self._writers.is_current():  # what follows a write needs no other thread
             self._tried(function, *args)
-            return
+            return True
         try:
             self._writers.submit(self._tried, function, *args)
         except queue.Full:
-            return
+            return False
+        return True
 
     async def flush(self) -> None:
         """Wait until what was put so far is written, for at most FLUSH_SECONDS."""
