@@ -152,15 +152,17 @@ class ProgramService:
     async def _remembered(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> dict[str, Any]:
         """The answer memo's outputs and citations, or a run of the program, which is then remembered."""
         digest = variant.artifact.digest
-        known = await self._memo.get(digest, inputs, self._stack.retriever.collection_version)
+        version = self._stack.retriever.collection_version
+        known = await self._memo.get(digest, inputs, version)
         if known is not None:
-            context.account.collection_version = self._stack.retriever.collection_version
+            context.account.collection_version = version
             context.account.citations.extend(Citation(*citation) for citation in known["citations"])
             return known["outputs"]
         outputs = await self._run(variant, inputs, context)
-        citations = [self._remembered_citation(cited) for cited in context.account.citations]
-        version = context.account.collection_version
-        await self._memo.put(digest, inputs, version, {"outputs": outputs, "citations": citations})
+        now = self._stack.retriever.collection_version
+        if version in ("", now):  # empty before the first search; else the collection has moved under this run
+            citations = [self._remembered_citation(cited) for cited in context.account.citations]
+            await self._memo.put(digest, inputs, now, {"outputs": outputs, "citations": citations})
         return outputs
 
     def _remembered_citation(self, cited: Citation) -> list[Any]:
