@@ -24,6 +24,15 @@ class TutorialRAG(dspy.Module):
         return dspy.Prediction(context=context, answer=prediction.answer)
 
 
+class SearchesSometimes(TutorialRAG):
+    """TutorialRAG, but a greeting is answered without a search."""
+
+    def forward(self, question):
+        if question == "Hello":
+            return self.generate_answer(context=[], question=question)
+        return super().forward(question)
+
+
 class Renamed(dspy.Module):
     """TutorialRAG after a refactoring: another predictor, another field, another order."""
 

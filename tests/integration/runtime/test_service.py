@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from artifact_drafts import compiled, draft
+from programs import SearchesSometimes
 
 from slipway_server.artifacts import save
 from slipway_server.config import Settings
@@ -34,6 +35,7 @@ from slipway_server.runtime.types import Receipt
 
 QUESTION = {"question": "In which year was Port Callow founded?"}
 RAG = "slipway_server.programs.rag:RAG"
+SEARCHES_SOMETIMES = "programs:SearchesSometimes"
 
 SettingsWith = Callable[..., Settings]
 Serving = Callable[[Settings], AbstractAsyncContextManager[ProgramService]]
@@ -202,6 +204,23 @@ async def test_remembered_answers_are_recorded_with_their_passages(settings_with
     assert (tier, again) == ("miss", "memo")
     assert all(first)
     assert second == first
+
+
+@pytest.fixture
+def artifact_that_searches_sometimes(tmp_path: Path) -> Path:
+    return save(compiled(SearchesSometimes()), draft(SEARCHES_SOMETIMES), tmp_path)
+
+
+async def test_an_answer_that_needed_no_search_is_remembered_too(
+    settings_with: SettingsWith, serving: Serving, artifact_that_searches_sometimes: Path
+) -> None:
+    settings = settings_with(program=SEARCHES_SOMETIMES, artifact=artifact_that_searches_sometimes, cache_answers=True)
+    async with serving(settings) as service:
+        tiers = []
+        for question in ("Hello", "Hello", "Who built the harbour?", "Hello", "Hello"):
+            answer = await service.predict({"question": question}, RequestContext())
+            tiers.append(answer.receipt.cache)
+    assert tiers == ["miss", "memo", "miss", "memory", "memo"]
 
 
 async def test_the_artifacts_beside_the_served_one_are_listed(
