@@ -25,6 +25,7 @@ from slipway_server.improve.diagnose import Cause, diagnose
 from slipway_server.improve.labels import labelled
 from slipway_server.improve.page import page
 from slipway_server.improve.places import load, publish
+from slipway_server.improve.results import newest_trigger
 from slipway_server.improve.svg import Line, chart
 from slipway_server.improve.watch import Stopped
 from slipway_server.improve.windows import due, sample, span, start_of
@@ -108,9 +109,28 @@ def test_a_claim_whose_process_died_is_taken_over_after_a_day(tmp_path: Path) ->
     day = 86_400.0
     assert claim(tmp_path, "d" * 64, "2026-11-20", 0.0).granted
     assert not claim(tmp_path, "d" * 64, "2026-11-20", 0.9 * day).granted
-    assert claim(tmp_path, "d" * 64, "2026-11-20", 1.1 * day).granted
+    with ThreadPoolExecutor(8) as pool:
+        granted = list(pool.map(lambda _: claim(tmp_path, "d" * 64, "2026-11-20", 1.1 * day).granted, range(24)))
+    assert granted.count(True) == 1
+    again = claim(tmp_path, "d" * 64, "2026-11-20", 2.2 * day)
+    assert not again.granted, "a recompilation that always dies would run every day"
+    assert "2 recompilations in 30 days" in again.reason
     publish(tmp_path / "gates" / f"{'d' * 16}-2026-11-20.json", {"verdict": "FAIL"})
     assert not claim(tmp_path, "d" * 64, "2026-11-20", 5 * day).granted
+
+
+@pytest.mark.parametrize(
+    ("verdict", "stands"),
+    [("DEGRADED", True), ("INCONCLUSIVE", True), ("HEALTHY", False), ("JUDGE_MOVED", False), ("BASELINING", False)],
+)
+def test_an_alarm_stands_until_something_else_is_known(tmp_path: Path, verdict: str, stands: bool) -> None:
+    digest = "d" * 64
+    assert newest_trigger(tmp_path, digest) is None
+    publish(tmp_path / "triggers" / f"{'d' * 16}-2026-11-20.json", {"window": "2026-11-20"})
+    publish(tmp_path / "latest.json", {"verdict": verdict, "digest": digest})
+    assert (newest_trigger(tmp_path, digest) is not None) == stands
+    publish(tmp_path / "triggers" / f"{'e' * 16}-2026-11-20.json", {"window": "2026-11-20"})
+    assert newest_trigger(tmp_path, "e" * 64) is not None
 
 
 def test_what_is_published_first_stays(tmp_path: Path) -> None:

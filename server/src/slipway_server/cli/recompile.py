@@ -89,7 +89,7 @@ def run(settings: Settings, bundle: Path, *, quiet: bool, force: bool = False, *
     loop = loop_folder(settings)
     trigger = newest_trigger(loop, incumbent.digest)
     if trigger is None and not force:
-        words = "no DEGRADED verdict of this artifact; `slipway reevaluate` gives one, or --force"
+        words = "no DEGRADED verdict of this artifact stands; `slipway reevaluate` gives one, or --force"
         return {"verdict": "NOT_DEGRADED", "words": words}
     window = trigger["recompile"]["window"] if trigger else "forced"
     kept = gate_path(loop, incumbent.digest, window)

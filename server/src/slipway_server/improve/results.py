@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slipway_server.improve.decide import Verdict
 from slipway_server.improve.findings import comparison_values
-from slipway_server.improve.places import UNCOMPILED, gates, load, publish, triggers
+from slipway_server.improve.places import UNCOMPILED, gates, latest, load, publish, triggers
 from slipway_server.improve.recompile import Recompiled, RecompilePlan
 
+STANDS = (Verdict.DEGRADED.value, Verdict.INCONCLUSIVE.value)
+"""Newest verdicts under which a confirmed alarm still stands; after the others it has passed, or is doubted."""
 RETIRE_AFTER = 10
 """Uses after which a held-out set is worn out: each gate tells a little about it (Dwork et al. 2015)."""
 
 
 def newest_trigger(loop: Path, digest: str) -> dict[str, Any] | None:
-    """The newest confirmed alarm of an artifact; None where there was none."""
+    """The newest confirmed alarm of an artifact; None where there was none, or where something else is known by now."""
+    newest = load(latest(loop)) or {}
+    if newest.get("digest") == digest and newest.get("verdict") not in STANDS:
+        return None
     found = sorted(triggers(loop).glob(f"{digest[:16] or UNCOMPILED}-*.json"))
     return load(found[-1]) if found else None
 
