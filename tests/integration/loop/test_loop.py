@@ -243,6 +243,17 @@ def test_a_forgotten_user_leaves_the_reports(world: Any, slipway: Slipway, monke
     assert sum(row["answers"] for row in shown["days"]) == 40
 
 
+def test_reports_quote_nobody_longer_than_traffic_is_kept(world: Any, slipway: Slipway) -> None:
+    world.serve(1, 40)
+    old = Path(slipway("reevaluate", "--until", world.now)[1]["path"])
+    world.day += 31
+    world.serve(1, 40)
+    new = Path(slipway("reevaluate", "--until", world.now)[1]["path"])
+    assert [len(orjson.loads(path.read_bytes())["examples"]) for path in (old, new)] == [0, 10]
+    assert drifting.PLACES[70] not in old.with_suffix(".html").read_text()
+    assert orjson.loads(old.read_bytes())["series"][0]["n"] == 40
+
+
 def test_a_recompilation_without_need_fails_the_gate_and_a_spent_budget_ends_it(world: Any, slipway: Slipway) -> None:
     bundle = ("--bundle", str(world.bundle.folder))
     code, message = slipway("recompile", *bundle, "--force", "--max-calls", "5")

@@ -14,9 +14,10 @@ import orjson
 from slipway_server.artifacts.files import write_atomic
 from slipway_server.improve.claims import Claim, claim
 from slipway_server.improve.findings import figures, findings
-from slipway_server.improve.forget import write_report
+from slipway_server.improve.forget import expire_reports, write_report
 from slipway_server.improve.places import latest, publish
 from slipway_server.improve.reevaluate import Progress, Setup, reevaluate, silent
+from slipway_server.improve.windows import DAY_SECONDS
 from slipway_server.runtime.session import Session
 
 
@@ -38,5 +39,6 @@ def run_round(
     path = places.report(report["window"] or "none")
     report["path"] = str(path)
     write_report(path, report)
+    expire_reports(places.loop, setup.now - session.settings.traffic_retention_days * DAY_SECONDS)
     write_atomic(latest(places.loop), orjson.dumps(figures(report, setup.preset)))
     return report
