@@ -222,5 +222,19 @@ def test_servers_show_the_loops_newest_figures(config: MakeConfig, tmp_path: Pat
     assert gauge("slipway_quality_cusum_ratio") == 1.2
 
 
+def test_figures_that_are_damaged_stop_nothing(config: MakeConfig, receipt: MakeReceipt, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.mkdir()
+    for number, text in enumerate(("[]", '{"time": "yesterday"}', "{")):
+        (loop / "latest.json").write_text(text)
+        clock = iter(range(10**9))
+        recorder = Recorder(config(loop=loop, retry_seconds=0), monotonic=lambda clock=clock: next(clock))  # type: ignore[misc]
+        for n in range(3):
+            recorder(QUESTION, ANSWER, receipt(f"r{number}-{n}"))
+        asyncio.run(recorder.aclose())
+        assert not recorder._thread.is_alive()
+    assert len(read_traffic(tmp_path).records) == 9
+
+
 def gauge(name: str, **labels: str) -> float | None:
     return metrics.REGISTRY.get_sample_value(name, labels)

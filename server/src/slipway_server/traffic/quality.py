@@ -22,6 +22,8 @@ def show_quality(loop: Path, now: float) -> None:
         found = orjson.loads((loop / LATEST).read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return
+    if not isinstance(found, dict):
+        return
     for verdict in VERDICTS:
         metrics.QUALITY_VERDICT.labels(verdict).set(verdict == found.get("verdict"))
     for kind in ("score", "low", "high", "baseline"):

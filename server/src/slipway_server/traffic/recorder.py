@@ -94,10 +94,11 @@ class Recorder:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except OSError as error:
+        except Exception as error:  # whatever it is, the thread goes on
             self._writer.abandon()
             self._blocked_until = self._monotonic() + self._config.retry_seconds
-            log.warning("traffic is not recorded for a while: %s", error.strerror or type(error).__name__)
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            log.warning("traffic is not recorded for a while: %s", reason)
             _count("failed")
 
     def _write(self, record: Record) -> None:
