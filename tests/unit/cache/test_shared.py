@@ -91,7 +91,7 @@ async def test_nothing_raises(caches) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EACCES, errno.EROFS])
-@pytest.mark.parametrize("operation", ["read", "create", "replace", "unlink", "mkdir"])
+@pytest.mark.parametrize("operation", ["read", "create", "overwrite", "replace", "unlink", "mkdir"])
 async def test_faults_fail_no_request(caches, ops, operation: str, number: int) -> None:
     ops.faults[operation] = number
     shared = caches(ops)

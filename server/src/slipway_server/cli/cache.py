@@ -121,7 +121,7 @@ def _volume() -> Iterator[DiskStore]:
     from slipway_server.cache.store import DiskStore
 
     settings = load_settings()
-    store = DiskStore(settings.cache_dir, ttl_seconds=settings.cache_ttl_seconds)
+    store = DiskStore(settings.cache_dir, ttl_seconds=settings.cache_ttl_seconds, fsync=settings.cache_fsync)
     try:
         yield store
     except OSError as error:
