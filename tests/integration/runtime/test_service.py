@@ -30,8 +30,10 @@ from slipway_server.errors import (
 from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.programs import rag
 from slipway_server.request import RequestContext
-from slipway_server.runtime.service import ProgramService, open_service
+from slipway_server.runtime.keeper import SlotKeeper
+from slipway_server.runtime.service import DEADLINE_SLACK_SECONDS, ProgramService, open_service
 from slipway_server.runtime.types import Receipt
+from slipway_server.runtime.variants import Variant
 
 QUESTION = {"question": "In which year was Port Callow founded?"}
 RAG = "slipway_server.programs.rag:RAG"
@@ -166,6 +168,38 @@ async def test_the_deadline_ends_a_slow_program(settings_with: SettingsWith, ser
     async with serving(settings_with(program="programs:Hanging")) as service:
         with pytest.raises(DeadlineTooShort):
             await service.predict(QUESTION, RequestContext(deadline=time.monotonic() + 0.2))
+
+
+@pytest.fixture
+def observed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
+    """What the guard hears of answers: whether they failed, and whether their latency counts."""
+    heard: list[tuple[bool, bool]] = []
+
+    def observe(keeper: SlotKeeper, variant: Variant, *, failed: bool, latency_seconds: float | None) -> None:
+        heard.append((failed, latency_seconds is not None))
+
+    monkeypatch.setattr(SlotKeeper, "observe", observe)
+    return heard
+
+
+async def test_only_answers_past_the_cache_tell_the_guard_how_fast_a_variant_is(
+    settings_with: SettingsWith, serving: Serving, observed: list[tuple[bool, bool]]
+) -> None:
+    async with serving(settings_with(program="programs:Plain")) as service:
+        for use_cache in (True, True, False):
+            await service.predict(QUESTION, RequestContext(use_cache=use_cache))
+    assert observed == [(False, True), (False, False), (False, True)]
+
+
+async def test_a_call_that_is_cancelled_at_its_deadline_failed_and_one_that_is_given_up_did_not(
+    settings_with: SettingsWith, serving: Serving, observed: list[tuple[bool, bool]]
+) -> None:
+    async with serving(settings_with(program="programs:Hanging")) as service:
+        for seconds in (30, DEADLINE_SLACK_SECONDS):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await service.predict(QUESTION, RequestContext(deadline=time.monotonic() + seconds))
+    assert observed == [(True, False)]
 
 
 @pytest.fixture

@@ -69,3 +69,33 @@ def test_a_candidate_that_fails_with_stable_is_not_to_blame() -> None:
             guard.observe(candidate=True, failed=True, latency_seconds=0)
     assert guard.verdict is None
     assert "100/100 failed" in repr(guard)
+
+
+@pytest.mark.parametrize("every", [2, 10])
+@pytest.mark.parametrize("healthy", [100, 20_000])
+def test_a_long_good_record_does_not_hide_what_begins_after_it(healthy: int, every: int) -> None:
+    guard, bad = Guard(GuardConfig()), 0
+    for number in range(healthy):
+        guard.observe(candidate=number % every == 0, failed=False, latency_seconds=1.0)
+    while guard.verdict is None and bad < 31:
+        bad += 1
+        guard.observe(candidate=True, failed=True, latency_seconds=None)
+        guard.observe(candidate=False, failed=False, latency_seconds=1.0)
+    assert bad <= 30
+
+
+@pytest.mark.parametrize("every", [2, 10])
+@pytest.mark.parametrize(("failed", "latency"), [(True, None), (False, 8.0)])
+def test_what_befalls_both_at_once_is_not_the_candidates_fault(every: int, failed: bool, latency: float | None) -> None:
+    removed = 0
+    for seed in range(40):
+        chance, guard = random.Random(seed), Guard(GuardConfig())
+        for number in range(4000):
+            late = number > 2000
+            guard.observe(
+                candidate=chance.random() < 1 / every,
+                failed=late and failed,
+                latency_seconds=latency if late else chance.lognormvariate(0, 0.5),
+            )
+        removed += guard.verdict is not None
+    assert removed <= 2, "at equal weights the candidate may have the first failures by chance"

@@ -8,14 +8,18 @@
 Each of the two tests bets against "the candidate is not worse than stable by more than the margin": its wealth is a
 nonnegative supermartingale as long as that holds, so by Ville's inequality it exceeds 1/alpha in at most a share of
 alpha of all healthy candidates, however long and however often one looks (testing by betting: Shafer 2021; Waudby-Smith
-and Ramdas 2024). The bets are a fixed mixture, so that both an outright failure and a slow one are found.
+and Ramdas 2024). The bets are a fixed mixture of stakes, so that both an outright failure and a slow one are found, and
+of beginnings, so that a long good record does not hide what begins after it. Stable's failures and latencies are its
+own: the worse of all that is known and of its last answers, because what befalls both is not the candidate's fault.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from slipway_server.config import Settings
 
@@ -24,6 +28,7 @@ _STAKES = (0.1, 0.3, 0.7)
 
 _SLOW_QUANTILE = 0.9
 _LATENCIES_KEPT = 512
+_LAST_ANSWERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +48,25 @@ class GuardConfig:
 
 
 class _Bet:
-    """Wealth of a mixture of bets against a rate that may change before every step."""
+    """Wealth of a mixture of bets against a rate that may change before every step.
+
+    A share of 1 / (n (n + 1)) of the wealth is put in at step n; these add up to 1.
+    """
 
     def __init__(self) -> None:
-        self._wealth = [1.0] * len(_STAKES)
+        self._steps = 0
+        self._wealth = [0.0] * len(_STAKES)
 
     def step(self, hit: bool, rate: float) -> None:
+        self._steps += 1
+        put_in = 1 / (self._steps * (self._steps + 1))
         for index, stake in enumerate(_STAKES):
-            self._wealth[index] *= 1 + stake / rate * ((1.0 if hit else 0.0) - rate)
+            factor = 1 + stake / rate * ((1.0 if hit else 0.0) - rate)
+            self._wealth[index] = (self._wealth[index] + put_in) * factor
 
     @property
     def wealth(self) -> float:
-        return sum(self._wealth) / len(self._wealth)
+        return sum(self._wealth) / len(self._wealth) + 1 / (self._steps + 1)
 
 
 class Guard:
@@ -66,6 +78,7 @@ class Guard:
         self._errors, self._slow = _Bet(), _Bet()
         self._stable_answers = self._stable_failures = 0
         self._candidate_answers = self._candidate_failures = 0
+        self._last_failed: deque[bool] = deque(maxlen=_LAST_ANSWERS)
         self._recent: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._sorted: list[float] = []
 
@@ -76,23 +89,26 @@ class Guard:
             f"evidence {self._errors.wealth:.2g} errors, {self._slow.wealth:.2g} latency, of {1 / self.config.alpha:g})"
         )
 
-    def observe(self, *, candidate: bool, failed: bool, latency_seconds: float) -> None:
-        """One answer. Limits, outages and wrong requests say nothing about an artifact: they do not belong here."""
+    def observe(self, *, candidate: bool, failed: bool, latency_seconds: float | None) -> None:
+        """One answer. Limits, outages and wrong requests say nothing about an artifact: they do not belong here.
+
+        `latency_seconds` is None where a cache had a part in the answer: stable's is warm, a new candidate's is not.
+        """
         if not candidate:
             self._stable(failed, latency_seconds)
             return
         self._candidate_answers += 1
         self._candidate_failures += failed
         self._errors.step(failed, self._allowed_failures())
-        if not failed and len(self._sorted) >= self.config.min_stable_answers:
-            limit = self._sorted[int(_SLOW_QUANTILE * (len(self._sorted) - 1))] * self.config.latency_ratio
-            self._slow.step(latency_seconds > limit, 1 - _SLOW_QUANTILE + self.config.latency_margin)
+        if not failed and latency_seconds is not None and len(self._sorted) >= self.config.min_stable_answers:
+            self._slow.step(latency_seconds > self._slowest_allowed(), 1 - _SLOW_QUANTILE + self.config.latency_margin)
         self._judge()
 
-    def _stable(self, failed: bool, latency_seconds: float) -> None:
+    def _stable(self, failed: bool, latency_seconds: float | None) -> None:
         self._stable_answers += 1
         self._stable_failures += failed
-        if failed:
+        self._last_failed.append(failed)
+        if failed or latency_seconds is None:
             return
         if len(self._recent) == _LATENCIES_KEPT:
             self._sorted.remove(self._recent[0])
@@ -100,9 +116,14 @@ class Guard:
         insort(self._sorted, latency_seconds)
 
     def _allowed_failures(self) -> float:
-        """Stable's rate as known before this answer (Laplace's rule of succession), with the margin."""
-        rate = (self._stable_failures + 1) / (self._stable_answers + 2)
-        return min(0.95, rate + self.config.error_margin)
+        """Stable's rate as known before this answer (Laplace's rule of succession) or its last, with the margin."""
+        overall = (self._stable_failures + 1) / (self._stable_answers + 2)
+        lately = sum(self._last_failed) / _LAST_ANSWERS
+        return min(1.0, max(overall, lately) + self.config.error_margin)
+
+    def _slowest_allowed(self) -> float:
+        last = sorted(islice(reversed(self._recent), _LAST_ANSWERS))
+        return self.config.latency_ratio * max(_slow_one(self._sorted), _slow_one(last))
 
     def _judge(self) -> None:
         if self.verdict is not None:
@@ -115,3 +136,7 @@ class Guard:
             self.verdict = f"the candidate fails more than stable: {counts}"
         elif self._slow.wealth >= 1 / self.config.alpha:
             self.verdict = f"the candidate is slower than {self.config.latency_ratio:g} times stable; {counts}"
+
+
+def _slow_one(ordered: Sequence[float]) -> float:
+    return ordered[int(_SLOW_QUANTILE * (len(ordered) - 1))]

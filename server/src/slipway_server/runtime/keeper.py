@@ -14,14 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from slipway_server.artifacts.manifest import manifest_path
 from slipway_server.artifacts.store import POINTER
 from slipway_server.config import Settings
-from slipway_server.errors import ConfigInvalid, SlipwayError
+from slipway_server.errors import ConfigInvalid, InternalError, OverloadError, SlipwayError, UnavailableError
 from slipway_server.runtime.guard import Guard, GuardConfig
 from slipway_server.runtime.routing import Routing
-from slipway_server.runtime.slots import Slots
+from slipway_server.runtime.slots import ROUTING, Slots
 from slipway_server.runtime.variants import CANDIDATE, STABLE, Source, Variant, sources
 from slipway_server.runtime.watch import Watched
 from slipway_server.telemetry import metrics
@@ -70,16 +71,22 @@ class SlotKeeper:
             if any([await asyncio.to_thread(one.changed) for one in watched]):
                 await self._update(source)
 
-    def observe(self, variant: Variant, *, failed: bool, latency_seconds: float) -> None:
-        """Tell the guard of an answer; a candidate that has to go is out of the routing at once."""
-        if CANDIDATE not in self.slots.variants or self.slots.removed or variant.name not in (STABLE, CANDIDATE):
+    def observe(self, variant: Variant, *, failed: bool, latency_seconds: float | None) -> None:
+        """Tell the guard of an answer; a candidate that has to go is out of the routing at once.
+
+        Answers of a variant that was swapped meanwhile are not those of the one that is judged.
+        """
+        slots = self.slots
+        if CANDIDATE not in slots.variants or slots.removed or variant.name not in (STABLE, CANDIDATE):
+            return
+        if variant is not slots.variants[variant.name]:
             return
         self._guard.observe(candidate=variant.name == CANDIDATE, failed=failed, latency_seconds=latency_seconds)
         if self._guard.verdict:
-            digest = self.slots.variants[CANDIDATE].artifact.digest
+            digest = slots.variants[CANDIDATE].artifact.digest
             log.error("candidate removed", extra={"reason": self._guard.verdict, "digest": digest})
             metrics.CANDIDATE_REMOVED.inc()
-            self._replace(self.slots.removing_candidate(self._guard.verdict))
+            self._replace(slots.removing_candidate(self._guard.verdict))
 
     async def _update(self, source: Source) -> None:
         try:
@@ -90,17 +97,28 @@ class SlotKeeper:
             warm = self.slots.warm(source.name, variant.artifact.digest)
             if warm is None:
                 await self._prove(variant)
-            variant = warm or variant
+            else:
+                variant = replace(warm, since=variant.since)
         except SlipwayError as error:
-            log.error("update refused", extra={"variant": source.name, "reason": error.reason, "detail": error.message})
-            metrics.SWAPS.labels(source.name, "refused").inc()
-            self._replace(self.slots.with_refusal(source.name, error.message))
+            self._refuse(source, error)
             return
-        if source.name == CANDIDATE:
+        except Exception as error:
+            log.exception("update failed", extra={"variant": source.name})
+            self._refuse(source, InternalError(f"the update failed with {type(error).__name__}; the log has it"))
+            return
+        if source.name in (STABLE, CANDIDATE):  # another pair, another comparison
             self._guard = Guard(GuardConfig.from_settings(self._settings))
         metrics.SWAPS.labels(source.name, "swapped").inc()
         log.info("swapped", extra={"variant": source.name, "digest": variant.artifact.digest})
         self._replace(self.slots.with_variant(variant))
+
+    def _refuse(self, source: Source, error: SlipwayError) -> None:
+        log.error("update refused", extra={"variant": source.name, "reason": error.reason, "detail": error.message})
+        metrics.SWAPS.labels(source.name, "refused").inc()
+        self._replace(self.slots.with_refusal(source.name, error.message))
+        if isinstance(error, OverloadError | UnavailableError):  # not the artifact's fault: the next look tries again
+            for one in self._watched[source.name]:
+                one.forget()
 
     async def _built(self, source: Source) -> Variant:
         return await asyncio.to_thread(self._build, source)
@@ -117,7 +135,7 @@ class SlotKeeper:
         except ConfigInvalid as error:
             log.error("routing refused", extra={"detail": error.message})
             metrics.SWAPS.labels("routing", "refused").inc()
-            self._replace(self.slots.with_refusal(STABLE, error.message))
+            self._replace(self.slots.with_refusal(ROUTING, error.message))
             return
         if routing != self.slots.routing:
             log.info("routing", extra={"candidate_bps": routing.candidate_bps, "shadow_bps": routing.shadow_bps})

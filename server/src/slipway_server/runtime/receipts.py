@@ -16,6 +16,11 @@ def cache_tier(tiers: Mapping[str, int]) -> str:
     return next((tier for tier in _DEAREST_FIRST if tiers.get(tier)), "")
 
 
+def from_cache(tiers: Mapping[str, int]) -> bool:
+    """Whether a cache, or another request's call, had a part in an answer, so that its latency says little."""
+    return any(count for tier, count in tiers.items() if tier not in ("miss", "bypass"))
+
+
 def receipt(
     context: RequestContext, *, program: str, variant: str, artifact: ArtifactInfo, model: str, elapsed_seconds: float
 ) -> Receipt:

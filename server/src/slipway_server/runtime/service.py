@@ -28,12 +28,15 @@ from slipway_server.runtime.fields import jsonable
 from slipway_server.runtime.imports import import_program
 from slipway_server.runtime.keeper import SlotKeeper
 from slipway_server.runtime.prewarm import load_questions, prewarm
-from slipway_server.runtime.receipts import receipt
+from slipway_server.runtime.receipts import from_cache, receipt
 from slipway_server.runtime.shadow import Shadow, ShadowRun
 from slipway_server.runtime.stack import Stack, open_stack
 from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Receipt, Recorder, Serving, TakeFeedback
 from slipway_server.runtime.variants import Variant, build_variant, known_artifacts, sources
 from slipway_server.telemetry import metrics
+
+DEADLINE_SLACK_SECONDS = 0.2
+"""gRPC rounds a deadline up on its way here, by 0.1 s at most: the caller's passes, and cancels, so much earlier."""
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +80,17 @@ class ProgramService:
         variant = slots.choose(routing_key or context.request_id, pin)
         context.account.variant = variant.name
         checked = variant.inputs.checked(inputs)
-        started = time.monotonic()
         try:
             answer = await self._answer(variant, checked, context)
         except FailureError:
-            self._keeper.observe(variant, failed=True, latency_seconds=time.monotonic() - started)
+            self._keeper.observe(variant, failed=True, latency_seconds=None)
             raise
-        self._keeper.observe(variant, failed=False, latency_seconds=answer.receipt.elapsed_seconds)
+        except asyncio.CancelledError:
+            if _out_of_time(context):
+                self._keeper.observe(variant, failed=True, latency_seconds=None)
+            raise
+        latency_seconds = None if from_cache(context.account.cache_tiers) else answer.receipt.elapsed_seconds
+        self._keeper.observe(variant, failed=False, latency_seconds=latency_seconds)
         if self._recorder is not None:
             self._recorder(checked, answer.outputs, answer.receipt, routing_key)
         if slots.shadow is not None and slots.routing.samples_shadow(context.request_id):
@@ -213,6 +220,11 @@ class ProgramService:
                 await self._keeper.follow()
             except Exception:
                 log.exception("following failed")
+
+
+def _out_of_time(context: RequestContext) -> bool:
+    remaining = context.remaining_seconds()
+    return remaining is not None and remaining <= DEADLINE_SLACK_SECONDS
 
 
 async def open_service(

@@ -20,6 +20,9 @@ from slipway_server.runtime.variants import CANDIDATE, SHADOW, STABLE, Variant
 
 MIN_DIGEST_CHARS = 8
 
+ROUTING = "routing"
+"""The routing file, among what updates are refused of; no variant has this name."""
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -30,6 +33,7 @@ class Slots:
     removed: str = ""
     """Why the candidate gets no traffic although it has a weight; empty where it does."""
     refused: Mapping[str, str] = field(default_factory=dict)
+    """By variant, and for ROUTING; empty texts where nothing was refused."""
     previous: Mapping[str, Variant] = field(default_factory=dict)
 
     @property
@@ -69,7 +73,7 @@ class Slots:
 
     def with_routing(self, routing: Routing) -> Slots:
         """With other weights; a refused routing file is forgotten, a removed candidate stays out."""
-        return replace(self, routing=routing, refused={**self.refused, STABLE: ""})
+        return replace(self, routing=routing, refused={**self.refused, ROUTING: ""})
 
     def removing_candidate(self, reason: str) -> Slots:
         """With the candidate out of the routing; a pin still reaches it."""
@@ -84,15 +88,17 @@ class Slots:
         """For ArtifactService, stable first."""
         candidate = 0 if self.removed or CANDIDATE not in self.variants else self.routing.candidate_bps
         weights = {STABLE: WHOLE_BPS - candidate, CANDIDATE: candidate, SHADOW: self.routing.shadow_bps}
-        notes = {**self.refused}
-        if self.removed:
-            notes[CANDIDATE] = self.removed
         return [
-            variant.info(weights[name], notes.get(name, ""))
+            variant.info(weights[name], self._note(name))
             for name, variant in sorted(
                 self.variants.items(), key=lambda item: (STABLE, CANDIDATE, SHADOW).index(item[0])
             )
         ]
+
+    def _note(self, name: str) -> str:
+        """Everything that was refused of a slot; the routing file counts as stable's."""
+        of_all = {STABLE: self.refused.get(ROUTING, ""), CANDIDATE: self.removed}.get(name, "")
+        return "; ".join(filter(None, (of_all, self.refused.get(name, ""))))
 
     def _pinned(self, pin: str) -> Variant:
         answering = [variant for name, variant in self.variants.items() if name != SHADOW]
