@@ -15,10 +15,11 @@ import programs
 import pytest
 from artifact_drafts import draft
 
+from slipway_server import request
 from slipway_server.artifacts import Entry, Store, manifest_path, save
 from slipway_server.config import Settings
-from slipway_server.errors import ArtifactInvalid, PinUnknown, ProgramFailed
-from slipway_server.request import RequestContext
+from slipway_server.errors import ArtifactInvalid, DatasetInvalid, PinUnknown, ProgramFailed
+from slipway_server.request import RequestContext, TrafficClass
 from slipway_server.runtime.routing import Routing
 from slipway_server.runtime.service import ProgramService
 from slipway_server.telemetry import metrics
@@ -244,3 +245,46 @@ async def test_prewarmed_questions_are_hits_once_ready(
     async with serving(settings) as service:
         await service.dry_run()
         assert (await service.predict(QUESTION, RequestContext())).receipt.cache == "memory"
+
+
+async def test_shadow_and_prewarming_run_at_batch_priority(
+    settings_with: SettingsWith,
+    serving: Serving,
+    artifacts: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[str, TrafficClass]] = []
+    run = ProgramService._run
+
+    async def spied(service: ProgramService, variant: Any, inputs: Any, context: RequestContext) -> dict[str, Any]:
+        seen.append((variant.name, request.current().traffic_class))
+        return await run(service, variant, inputs, context)
+
+    monkeypatch.setattr(ProgramService, "_run", spied)
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "Which version?"}\n')
+    settings = settings_with(
+        program=PROGRAM,
+        artifact=artifacts["A"],
+        shadow_artifact=artifacts["C"],
+        shadow_weight_bps=10_000,
+        prewarm_file=questions,
+    )
+    async with serving(settings) as service:
+        await service.dry_run()
+        assert seen.count(("stable", TrafficClass.BATCH)) == seen.count(("shadow", TrafficClass.BATCH)) == 1
+        seen.clear()
+        await service.predict(QUESTION, RequestContext())
+        await until(lambda: ("shadow", TrafficClass.BATCH) in seen)
+        assert seen[0] == ("stable", TrafficClass.INTERACTIVE)
+
+
+async def test_a_file_of_questions_that_is_no_text_is_named(
+    settings_with: SettingsWith, serving: Serving, artifacts: dict[str, Path], tmp_path: Path
+) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_bytes(b"\xff")
+    async with serving(settings_with(program=PROGRAM, artifact=artifacts["A"], prewarm_file=questions)) as service:
+        with pytest.raises(DatasetInvalid, match="UTF-8"):
+            await service.dry_run()

@@ -34,6 +34,8 @@ def load_questions(path: Path, names: Sequence[str], *, limit: int) -> list[dict
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         raise DatasetInvalid(f"{path}: no such file of questions", file=str(path)) from None
+    except UnicodeDecodeError:
+        raise DatasetInvalid(f"{path}: is not text in UTF-8", file=str(path)) from None
     questions: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
