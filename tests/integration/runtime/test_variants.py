@@ -82,6 +82,52 @@ async def test_keys_go_where_the_hash_says_and_follow_the_routing_file(
                 assert answer.outputs["answer"] == ("B" if expected.picks_candidate(key) else "A")
 
 
+async def test_weights_that_change_under_callers_send_no_key_astray(
+    settings_with: SettingsWith, serving: Serving, artifacts: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "routing"
+    folder.mkdir()
+    settings = settings_with(
+        program=PROGRAM,
+        artifact=artifacts["A"],
+        candidate_artifact=artifacts["B"],
+        routing_dir=folder,
+        watch_seconds=WATCH_SECONDS,
+        cache="memory",
+    )
+    stop, answers, at_weights = asyncio.Event(), 0, set()
+
+    async with serving(settings) as service:
+
+        def weight() -> int:
+            return service.serving().variants[1].weight_bps
+
+        async def caller(name: int) -> None:
+            nonlocal answers
+            while not stop.is_set():
+                key, before = f"user-{name}-{answers}", weight()  # predict chooses before it waits for anything
+                answer = await service.predict(QUESTION, RequestContext(), routing_key=key)
+                offline = Routing(candidate_bps=before).picks_candidate(key)
+                assert (answer.receipt.variant, answer.outputs["answer"]) == (
+                    ("candidate", "B") if offline else ("stable", "A")
+                )
+                at_weights.add(before)
+                answers += 1
+                await asyncio.sleep(0.002)
+
+        async with asyncio.TaskGroup() as group:
+            for name in range(50):
+                group.create_task(caller(name))
+            for share in (1000, 5000, 10_000, 3000, 0):
+                (folder / "next").write_bytes(orjson.dumps({"candidate": share}))
+                (folder / "next").replace(folder / "routing.json")
+                await until(lambda share=share: weight() == share)
+                enough = answers + 200
+                await until(lambda enough=enough: answers >= enough)
+            stop.set()
+    assert at_weights == {0, 1000, 3000, 5000, 10_000}
+
+
 async def test_a_bad_routing_file_changes_nothing_and_is_named(
     settings_with: SettingsWith, serving: Serving, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
