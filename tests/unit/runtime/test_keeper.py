@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ class World:
         if self.proof:
             raise self.proof
 
+    async def follow(self) -> None:
+        await self.keeper.follow_artifacts()
+        await self.keeper.follow_routing()
+
     def serving(self, name: str) -> Variant:
         return self.keeper.slots.variants[name]
 
@@ -79,7 +84,7 @@ async def test_a_failing_candidate_goes_and_its_successor_starts_with_a_clean_re
     world.observe(failing, 30)
     assert world.info("candidate").weight_bps == 0
     world.put("candidate", "c2")
-    await world.keeper.follow()
+    await world.follow()
     assert (world.info("candidate").weight_bps, world.info("candidate").refused_update) == (5000, "")
     world.observe(failing, 30)
     assert world.info("candidate").weight_bps == 5000, "late answers of the one before"
@@ -91,7 +96,7 @@ async def test_another_stable_is_another_comparison(world: World) -> None:
     before, candidate = world.serving("stable"), world.serving("candidate")
     world.observe(before, 200, failed=True)
     world.put("stable", "s2")
-    await world.keeper.follow()
+    await world.follow()
     world.observe(before, 200, failed=True)
     world.observe(world.serving("stable"), 200, failed=False)
     world.observe(candidate, 30)
@@ -101,7 +106,7 @@ async def test_another_stable_is_another_comparison(world: World) -> None:
 async def test_a_swap_of_stable_does_not_bring_a_removed_candidate_back(world: World) -> None:
     world.observe(world.serving("candidate"), 30)
     world.put("stable", "s2")
-    await world.keeper.follow()
+    await world.follow()
     assert world.serving("stable").artifact.digest == "s2"
     assert world.info("candidate").weight_bps == 0
 
@@ -117,8 +122,27 @@ async def test_a_candidate_that_is_removed_while_its_successor_is_proved(world: 
         await prove(variant)
 
     world.keeper._prove = removing
-    await world.keeper.follow()
+    await world.follow()
     assert (world.serving("candidate").artifact.digest, world.info("candidate").weight_bps) == ("c2", 5000)
+
+
+async def test_weights_do_not_wait_for_an_artifact_that_is_being_proved(world: World) -> None:
+    proving, proved = asyncio.Event(), asyncio.Event()
+
+    async def slow(variant: Variant) -> None:
+        proving.set()
+        await proved.wait()
+
+    world.keeper._prove = slow
+    world.put("stable", "s2")
+    update = asyncio.create_task(world.keeper.follow_artifacts())
+    await proving.wait()
+    world.routing.write_text('{"candidate": 0}')
+    await world.keeper.follow_routing()
+    assert world.info("candidate").weight_bps == 0
+    proved.set()
+    await update
+    assert (world.serving("stable").artifact.digest, world.info("candidate").weight_bps) == ("s2", 0)
 
 
 async def test_answers_from_a_cache_say_nothing_about_latency(world: World) -> None:
@@ -135,7 +159,7 @@ async def test_a_rollback_takes_what_is_warm(world: World) -> None:
     first, opened = world.serving("stable"), world.info("stable").serving_since
     for digest in ("s2", "s1"):
         world.put("stable", digest)
-        await world.keeper.follow()
+        await world.follow()
     assert world.proved == ["s2"]
     assert world.serving("stable").program is first.program
     assert world.info("stable").serving_since > opened
@@ -146,18 +170,18 @@ async def test_what_is_refused_is_said_until_it_is_put_right(world: World) -> No
     for name in ("stable", "candidate"):
         world.put(name, "bad")
     world.routing.write_text("{")
-    await world.keeper.follow()
+    await world.follow()
     assert (world.serving("stable").artifact.digest, world.serving("candidate").artifact.digest) == ("s1", "c1")
     assert "routing file" in world.info("stable").refused_update
     assert "bad.json: is bad" in world.info("stable").refused_update
     assert "fails more than stable" in world.info("candidate").refused_update
     assert "bad.json: is bad" in world.info("candidate").refused_update
     world.routing.write_text('{"candidate": 100}')
-    await world.keeper.follow()
+    await world.follow()
     assert world.info("stable").refused_update == "bad.json: is bad"
     world.routing.write_text("{ ")
     world.put("stable", "s1")
-    await world.keeper.follow()
+    await world.follow()
     assert world.info("stable").refused_update.startswith("routing file")
 
 
@@ -174,9 +198,9 @@ async def test_a_proof_that_fails_is_made_again_only_where_waiting_helps(
 ) -> None:
     world.put("stable", "s2")
     world.proof = proof
-    await world.keeper.follow()
+    await world.follow()
     said = proof.message if isinstance(proof, SlipwayError) else "the update failed with TypeError; the log has it"
     assert (world.serving("stable").artifact.digest, world.info("stable").refused_update) == ("s1", said)
     world.proof = None
-    await world.keeper.follow()
+    await world.follow()
     assert world.serving("stable").artifact.digest == ("s2" if again else "s1")

@@ -35,3 +35,10 @@ def test_a_replaced_file_is_seen(tmp_path: Path) -> None:
     assert not watched.changed()
     watched.forget()
     assert watched.changed()
+
+
+def test_links_in_a_circle_are_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    watched = Watched(tmp_path / "a")
+    assert (watched.changed(), watched.changed(), watched.read()) == (True, False, None)

@@ -3,7 +3,8 @@
 
     keeper = SlotKeeper(settings, build, prove)
     await keeper.open()              # every variant built; raises Artifact… errors
-    await keeper.follow()            # one look at what is watched; the service calls it every few seconds
+    await keeper.follow_routing()    # one look at what is watched; the service takes one every few seconds,
+    await keeper.follow_artifacts()  # side by side: weights must not wait until an artifact is proved
     keeper.slots                     # what serves now
 
 An update that is torn, bad or fails its proof changes nothing: the slot serves on and says why.
@@ -58,14 +59,15 @@ class SlotKeeper:
         for source in self._sources[1:]:
             slots = slots.with_variant(await self._built(source))
         self._replace(slots)
+        await self.follow_routing()
+
+    async def follow_routing(self) -> None:
+        """Take up weights that have changed since the last look."""
         if self._routing_file:
-            self._routing_file.forget()
             await self._follow_routing(self._routing_file)
 
-    async def follow(self) -> None:
-        """Take up what has changed since the last look."""
-        if self._routing_file:
-            await self._follow_routing(self._routing_file)
+    async def follow_artifacts(self) -> None:
+        """Take up artifacts that have changed since the last look. Takes as long as building and proving them."""
         for source in self._sources:
             watched = self._watched.get(source.name, [])
             if any([await asyncio.to_thread(one.changed) for one in watched]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -64,13 +64,14 @@ class ProgramService:
             build=lambda source: build_variant(source, program_class, self._settings, self._pool),
             prove=self._prove,
         )
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Build the variants and begin to watch. Raises SlipwayError."""
         await self._keeper.open()
-        if self._settings.routing_dir or self._settings.hot_reload:
-            self._following = asyncio.create_task(self._follow(), name="slipway-follow")
+        looks = [self._keeper.follow_routing] if self._settings.routing_dir else []
+        looks += [self._keeper.follow_artifacts] if self._settings.hot_reload else []
+        self._following = [asyncio.create_task(self._follow(look), name="slipway-follow") for look in looks]
 
     async def predict(
         self, inputs: Mapping[str, Any], context: RequestContext, *, routing_key: str = "", pin: str = ""
@@ -126,9 +127,9 @@ class ProgramService:
 
     async def aclose(self) -> None:
         """Release everything."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
         await self._shadow.aclose()
         self._pool.shutdown(wait=False, cancel_futures=True)
         await self._stack.aclose()
@@ -213,11 +214,11 @@ class ProgramService:
             facts = {"artifact": variant.artifact.name, "check": finding.code, "detail": finding.message}
             log.warning("artifact warning", extra=facts)
 
-    async def _follow(self) -> None:
+    async def _follow(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(self._settings.watch_seconds)
             try:
-                await self._keeper.follow()
+                await look()
             except Exception:
                 log.exception("following failed")
 

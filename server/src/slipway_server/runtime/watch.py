@@ -43,6 +43,6 @@ class Watched:
         try:
             real = self.path.resolve()
             status = real.stat()
-        except OSError:
+        except (OSError, RuntimeError):  # the latter of links in a circle
             return "missing"
         return (str(real), status.st_ino, status.st_mtime_ns, status.st_size)
