@@ -163,6 +163,16 @@ async def test_get_serving(channel: grpc.aio.Channel) -> None:
     assert variant.serving_since.ToDatetime(CREATED.tzinfo) == CREATED
 
 
+async def test_get_serving_says_what_was_refused(
+    channel: grpc.aio.Channel, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = service.serving()
+    refused = [replace(variant, refused_update="rag.json: is truncated") for variant in serving.variants]
+    monkeypatch.setattr(service, "serving", lambda: replace(serving, variants=refused))
+    response = await artifact_pb2_grpc.ArtifactServiceStub(channel).GetServing(artifact_pb2.GetServingRequest())
+    assert [variant.refused_update for variant in response.variants] == ["rag.json: is truncated"]
+
+
 async def test_artifacts_come_in_pages(channel: grpc.aio.Channel, service: FakeService) -> None:
     service.known = [replace(ARTIFACT, digest=f"{n:064}") for n in range(7)]
     stub, token, found = artifact_pb2_grpc.ArtifactServiceStub(channel), "", []
