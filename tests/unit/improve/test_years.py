@@ -44,6 +44,11 @@ def test_ten_points_are_found_within_a_week(bench: ModuleType) -> None:
     assert statistics.median(bench.delays(bench.with_drop(10, DAILY), DAILY, 200)) <= 7
 
 
+def test_graded_scores_raise_no_more_false_alarms_but_take_days_longer(bench: ModuleType) -> None:
+    assert bench.false_recompiles(bench.World(graded=bench.GRADED), DAILY, 150) <= 0.05
+    assert 7 < statistics.median(bench.delays(bench.with_drop(10, DAILY, bench.GRADED), DAILY, 150)) <= 12
+
+
 def test_ten_points_are_found_by_the_weekly_preset_within_two(bench: ModuleType) -> None:
     assert statistics.median(bench.delays(bench.with_drop(10, WEEKLY), WEEKLY, 200)) <= 14
 

@@ -18,10 +18,9 @@ from slipway_server.improve.windows import WindowResult
 Z = 1.96
 
 PROMISES = {
-    "daily": "where days differ by 2 points (sd): recompiles for nothing at most 0.05 times a year; "
-    "finds a 10-point drop in 7 days (median)",
-    "weekly": "where days differ by 2 points (sd): recompiles for nothing at most 0.05 times a year; "
-    "finds a 10-point drop in 14 days (median)",
+    name: f"recompiles for nothing at most 0.05 times a year and finds a 10-point drop in {days} days (median), "
+    "where scores are 0 or 1 and days differ by 2 points (sd)"
+    for name, days in (("daily", 7), ("weekly", 14))
 }
 """What docs/loop.md states of the presets, with the assumptions; tests hold them."""
 
