@@ -93,7 +93,7 @@ def _local(result: Mapping[str, Any]) -> list[str]:
     path, digest = Path(result["file"]), result["candidate"]["digest"]
     first, *more = STEPS
     return [
-        f"SLIPWAY_CANDIDATE_ARTIFACT={shlex.quote(str(path))} SLIPWAY_CANDIDATE_WEIGHT_BPS={first[0]} slipway serve …"
+        f"SLIPWAY_CANDIDATE_ARTIFACT={shlex.quote(str(path))} SLIPWAY_CANDIDATE_WEIGHT_BPS={first[0]} slipway serve"
         f"  # {first[1]}",
         *(f"""echo '{{"candidate": {w}}}' > "$SLIPWAY_ROUTING_DIR/routing.json"  # {label}""" for w, label in more),
         f"slipway artifact promote {digest[:8]} --store {shlex.quote(str(path.parent))}  # stable",
