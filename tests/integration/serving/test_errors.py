@@ -237,3 +237,14 @@ async def test_an_expected_error_is_logged_in_one_line_with_its_cause_by_type(
     (record,) = [record for record in caplog.records if record.getMessage() == "rpc"]
     assert (record.exc_info, record.cause) == (None, "ConnectionResetError")
     assert "words" not in str(vars(record))
+
+
+async def test_causes_that_go_in_a_circle_are_logged_too(
+    single_attempt: grpc.aio.Channel, service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    error, other = errors.ProviderUnavailable("the provider failed every attempt"), ConnectionResetError()
+    error.__cause__, other.__cause__ = other, error
+    service.failures["it"] = error
+    with caplog.at_level(logging.INFO, "slipway_server"):
+        assert (await failed(single_attempt)).code() is grpc.StatusCode.UNAVAILABLE
+    assert [record.reason for record in caplog.records if record.getMessage() == "rpc"] == ["PROVIDER_UNAVAILABLE"]

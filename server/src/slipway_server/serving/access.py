@@ -68,11 +68,12 @@ def _level(failure: BaseException | None) -> int:
 
 
 def _cause(failure: SlipwayError) -> str | None:
-    """The exception at the bottom of an expected error, by type only: its text may hold a user's words."""
-    link: BaseException = failure
-    while link.__cause__ is not None:
+    """The exception behind an expected error, by type only: its text may hold a user's words."""
+    link, seen = failure.__cause__, {id(failure)}
+    while link is not None and link.__cause__ is not None and id(link) not in seen:  # causes may go in a circle
+        seen.add(id(link))
         link = link.__cause__
-    return None if link is failure else type(link).__name__
+    return None if link is None else type(link).__name__
 
 
 def _fields(scope: RequestContext, response: Any, failure: BaseException | None) -> dict[str, object]:
