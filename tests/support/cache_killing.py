@@ -10,6 +10,7 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from pathlib import Path
+from typing import Any
 
 from slipway_server.cache import care
 from slipway_server.cache.store import DiskStore
@@ -20,8 +21,10 @@ KEYS = 400
 COUNTS = ("reads", "hits", "wrong", "failed", "faults")
 
 
-async def hammered(folders: list[Path], reports: Path, *, reads: int, life_seconds: float) -> dict[str, int]:
-    """Run processes over the folders, killing one every so often, until they have read so many times."""
+async def hammered(
+    folders: list[Path], reports: Path, *, reads: int, kills: int, life_seconds: float
+) -> dict[str, int]:
+    """Run processes over the folders, killing one every so often, until so many reads and so many kills."""
 
     async def start(number: int) -> Process:
         arguments = (folders[number % len(folders)], reports / str(number), str(KEYS))
@@ -29,23 +32,23 @@ async def hammered(folders: list[Path], reports: Path, *, reads: int, life_secon
 
     collector = await asyncio.create_subprocess_exec(sys.executable, HAMMER, folders[0], "gc")
     living = [await start(number) for number in range(4)]
-    started, total = 4, dict.fromkeys(COUNTS, 0)
+    killed, total = 0, dict.fromkeys(COUNTS, 0)
     try:
-        while total["reads"] < reads:
+        while total["reads"] < reads or killed < kills:
             await asyncio.sleep(random.uniform(0.5, 1.5) * life_seconds)
             assert collector.returncode is None
             victim = living.pop(random.randrange(len(living)))
             assert victim.returncode is None
             victim.send_signal(signal.SIGKILL)
             await victim.wait()
-            living.append(await start(started))
-            started += 1
+            living.append(await start(4 + killed))
+            killed += 1
             total = await asyncio.to_thread(_total, reports)
     finally:
         for process in (*living, collector):
             process.kill()
             await process.wait()
-    return {**total, "killed": started - 4}
+    return {**total, "killed": killed}
 
 
 def _total(reports: Path) -> dict[str, int]:
@@ -54,7 +57,7 @@ def _total(reports: Path) -> dict[str, int]:
     return {name: sum(line[column] for line in whole) for column, name in enumerate(COUNTS)}
 
 
-async def check(folders: list[Path], reports: Path, **limits: float) -> dict[str, int]:
+async def check(folders: list[Path], reports: Path, **limits: Any) -> dict[str, int]:
     """What was counted, after asserting that nothing was wrong and nothing is damaged."""
     await asyncio.to_thread(reports.mkdir)
     found = await hammered(folders, reports, **limits)

@@ -45,7 +45,7 @@ def test_every_entry_is_shared(network_volume: NetworkVolume) -> None:
 
 async def test_killed_at_random_while_gc_runs(network_volume: NetworkVolume, tmp_path: Path) -> None:
     four = folders(network_volume, "killed")
-    await check(four, tmp_path / "reports", reads=20_000, life_seconds=3)
+    await check(four, tmp_path / "reports", reads=20_000, kills=2, life_seconds=3)
 
 
 async def test_one_call_for_the_fleet(network_volume: NetworkVolume, provider: Provider) -> None:
