@@ -76,6 +76,7 @@ class FakeService:
             collection_version="docs-1234abcd",
             citations=(Citation("p1", "A title", 0.5),),
             elapsed_seconds=0.125,
+            server="pod-1",
         )
 
     def serving(self) -> Serving:

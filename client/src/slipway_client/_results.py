@@ -42,6 +42,8 @@ class Receipt:
     collection_version: str
     citations: Sequence[Citation]
     elapsed_seconds: float
+    server: str
+    """Host name of the process that answered; in Kubernetes its pod. Empty from servers that do not say it yet."""
 
 
 @dataclass(frozen=True, slots=True)

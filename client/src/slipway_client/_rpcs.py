@@ -205,6 +205,7 @@ def _receipt(message: receipt_pb2.Receipt) -> Receipt:
         collection_version=message.collection_version,
         citations=_citations(message.citations),
         elapsed_seconds=message.elapsed.ToNanoseconds() / 1e9,
+        server=message.server,
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -63,6 +64,7 @@ async def test_any_module_answers_and_writes_a_receipt(
     assert answer.outputs["answer"]
     receipt = answer.receipt
     assert (receipt.request_id, receipt.program, receipt.variant) == ("r1", program, "stable")
+    assert receipt.server == socket.gethostname()
     assert receipt.cache == "miss"
     assert receipt.attempts == receipt.lm_calls
     assert receipt.lm_calls == calls if calls else receipt.lm_calls >= 2

@@ -71,6 +71,7 @@ async def test_predict_and_ask(either: Either, service: FakeService) -> None:
     receipt = prediction.receipt
     assert (receipt.request_id, receipt.cache, receipt.attempts, receipt.cost_usd) == ("id-1", "miss", 2, None)
     assert (receipt.waits_seconds, receipt.elapsed_seconds) == ({"retry": 0.25}, 0.125)
+    assert receipt.server == "pod-1"
     assert service.seen[-1][2:] == ("u", "stable")
 
     answer = await either.call("ask", "why?", bypass_cache=True)

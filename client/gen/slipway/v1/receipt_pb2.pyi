@@ -46,7 +46,7 @@ class Citation(_message.Message):
     def __init__(self, passage_id: _Optional[str] = ..., title: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("request_id", "program", "artifact", "artifact_digest", "variant", "model", "cache", "lm_calls", "attempts", "waits", "prompt_tokens", "completion_tokens", "cost_usd", "collection_version", "citations", "elapsed")
+    __slots__ = ("request_id", "program", "artifact", "artifact_digest", "variant", "model", "cache", "lm_calls", "attempts", "waits", "prompt_tokens", "completion_tokens", "cost_usd", "collection_version", "citations", "elapsed", "server")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class Receipt(_message.Message):
     COLLECTION_VERSION_FIELD_NUMBER: _ClassVar[int]
     CITATIONS_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     program: str
     artifact: str
@@ -79,4 +80,5 @@ class Receipt(_message.Message):
     collection_version: str
     citations: _containers.RepeatedCompositeFieldContainer[Citation]
     elapsed: _duration_pb2.Duration
-    def __init__(self, request_id: _Optional[str] = ..., program: _Optional[str] = ..., artifact: _Optional[str] = ..., artifact_digest: _Optional[str] = ..., variant: _Optional[str] = ..., model: _Optional[str] = ..., cache: _Optional[_Union[CacheTier, str]] = ..., lm_calls: _Optional[int] = ..., attempts: _Optional[int] = ..., waits: _Optional[_Iterable[_Union[Wait, _Mapping]]] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., collection_version: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    server: str
+    def __init__(self, request_id: _Optional[str] = ..., program: _Optional[str] = ..., artifact: _Optional[str] = ..., artifact_digest: _Optional[str] = ..., variant: _Optional[str] = ..., model: _Optional[str] = ..., cache: _Optional[_Union[CacheTier, str]] = ..., lm_calls: _Optional[int] = ..., attempts: _Optional[int] = ..., waits: _Optional[_Iterable[_Union[Wait, _Mapping]]] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., collection_version: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., server: _Optional[str] = ...) -> None: ...

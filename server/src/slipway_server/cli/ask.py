@@ -115,4 +115,6 @@ def _receipt(receipt: Receipt) -> Iterator[tuple[str, str]]:
     if receipt.collection_version:
         yield "collection", receipt.collection_version
     yield "time", f"{receipt.elapsed_seconds * 1000:.0f} ms in the server"
+    if receipt.server:
+        yield "server", receipt.server
     yield "request", receipt.request_id

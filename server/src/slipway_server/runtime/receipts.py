@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 
 from slipway_server.request import RequestContext
 from slipway_server.runtime.types import ArtifactInfo, Receipt
 
+_HOST = socket.gethostname()
 _DEAREST_FIRST = ("memo", "miss", "joined", "disk", "memory", "bypass")
 
 
@@ -43,4 +45,5 @@ def receipt(
         collection_version=account.collection_version,
         citations=tuple(account.citations),
         elapsed_seconds=elapsed_seconds,
+        server=_HOST,
     )

@@ -32,6 +32,8 @@ class Receipt:
     collection_version: str
     citations: Sequence[Citation]
     elapsed_seconds: float
+    server: str = ""
+    """Host name; in Kubernetes the pod's name."""
 
 
 @dataclass(frozen=True, slots=True)

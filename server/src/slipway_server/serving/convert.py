@@ -119,6 +119,7 @@ def receipt(facts: Receipt) -> receipt_pb2.Receipt:
         collection_version=facts.collection_version,
         citations=citations(facts.citations),
         elapsed=duration(facts.elapsed_seconds),
+        server=facts.server,
     )
 
 
