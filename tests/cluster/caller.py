@@ -5,9 +5,9 @@
 
 Prints {"running": true} once every caller has had its first result. Ends after `seconds`, after `calls` of each caller,
 or at SIGTERM, when the calls under way have ended; then prints the report as JSON lines, which `cluster_load` reads:
-{"strings": […]}, {"rows": [[…], …]} many times, {"done": <number of rows>}. A row has the fields of `cluster_load.Call`,
-texts as indices into the strings, times in seconds since the epoch. Its code is OK, a gRPC status, or CLIENT for any other
-exception.
+{"strings": […]}, {"rows": [[…], …]} many times, {"done": <number of rows>}. A row has the fields of cluster_load.Call,
+texts as indices into the strings, times in seconds since the epoch. Its code is OK, a gRPC status, or CLIENT for any
+other exception.
 """
 
 from __future__ import annotations
