@@ -34,7 +34,8 @@ OWNED = {
     *("lm_rpm", "lm_tpm", "lm_pacing", "lm_peers_dns", "lm_replicas", "traffic_dir", "traffic_sample"),
     *("traffic_fields", "traffic_retention_days", "host", "grpc_port", "metrics_port", "default_deadline_seconds"),
     *("max_concurrent_requests", "drain_seconds", "connection_age_seconds", "reflection", "log_level", "log_format"),
-    *("judge_api_key", "cache_dir", "loop_job_template", "loop_release", "loop_chart"),
+    *("judge_metric", "judge_model", "judge_base_url", "judge_api_key", "judge_api_key_file", "cache_dir"),
+    *("loop_dir", "loop_preset", "loop_job_template", "loop_release", "loop_chart"),
 }
 """Settings that values stand for, that only a Secret may hold, or that a cluster has no use for."""
 

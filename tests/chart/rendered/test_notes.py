@@ -14,6 +14,7 @@ WARNINGS = {
     "default": {"networkPolicy.enabled"},
     "everything": set(),
     "tryout": {"volume.mode", "verifyHook.enabled", "networkPolicy.enabled"},
+    "loop": {"gate.floor", "networkPolicy.enabled"},
 }
 
 
@@ -52,3 +53,9 @@ def test_it_warns_of_risky_values_and_of_nothing_else(helm4: Helm, scenario: str
 def test_a_key_over_plain_http_is_warned_of(helm4: Helm) -> None:
     said = notes(helm4, "default", "--set", "lm.endpoint=http://vllm:8000/v1")
     assert "WARNING: lm.endpoint is plain http: the key travels unencrypted." in said
+
+
+def test_a_cluster_without_policies_is_warned_of(helm4: Helm) -> None:
+    said = notes(helm4, "loop", "--set", "loop.admissionPolicy=auto")
+    assert "WARNING: loop.admissionPolicy is without effect here" in said
+    assert "create job --from=cronjob/answers-slipway-reevaluate" in said

@@ -74,6 +74,22 @@ GUARDED = [
     ("volume", "monitoring.serviceMonitor.enabled=true", "would scrape every pod twice: enable one of them"),
     ("everything", "monitoring.rules.runbookUrl=", "monitoring.rules.runbookUrl is not set: give the address"),
     ("everything", "monitoring.disableApiCheck=false", "need the Prometheus operator (monitoring.coreos.com/v1)"),
+    ("loop", "verifyHook.enabled=false", "the hook that evaluates is off: set verifyHook.enabled=true"),
+    (
+        "loop",
+        "volume.mode=emptyDir,traffic.enabled=false,loop.enabled=false,gate.existingConfigMap=",
+        "gate.examples are to be on the volume, but volume.mode is emptyDir: give gate.existingConfigMap",
+    ),
+    ("loop", "gate.existingConfigMap=", "which the first installation makes: set it from the first upgrade on"),
+    ("loop", "traffic.enabled=false", "traffic.enabled is false: set traffic.enabled=true, and traffic.fields"),
+    ("loop", "traffic.fields=", "so that only figures are: name the program's fields, and context"),
+    ("loop", "traffic.fields=answer", "traffic.fields is answer: add context, or name another metric"),
+    ("loop", "loop.bundle.existingConfigMap=", "set either loop.bundle.existingConfigMap or loop.bundle.path"),
+    ("loop", "loop.bundle.path=bundle", "loop.bundle is to be given in one way"),
+    ("loop", "loop.recompile.candidates=/x", "loop.recompile.candidates is /x: give the folder's path relative to"),
+    ("loop", "loop.recompile.image.tag=", "name the image that can compile, which is built with --target full"),
+    ("loop", "loop.recompile.maxCostUsd=5", "maxCostUsd needs prices: set config.SLIPWAY_LM_PRICES"),
+    ("loop", "loop.judge.model=", "the judge is the program's own LM: set loop.judge.model or endpoint"),
 ]
 
 UNFIT = [

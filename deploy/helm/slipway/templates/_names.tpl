@@ -47,6 +47,14 @@ labels:
   {{- include "slipway.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* The same for an object of the cluster, where namespace and release tell names apart. Argument: root, component, prefix. */}}
+{{- define "slipway.clusterMetadata" -}}
+{{- include "slipway.validate" .root -}}
+name: {{ .prefix }}.{{ include "slipway.fullname" .root }}.{{ .root.Release.Namespace }}.slipway
+labels:
+  {{- include "slipway.labels" . | nindent 2 }}
+{{- end }}
+
 {{- define "slipway.serviceAccountName" -}}
 {{- $own := ternary (include "slipway.fullname" .) "default" .Values.serviceAccount.create -}}
 {{- default $own .Values.serviceAccount.name -}}

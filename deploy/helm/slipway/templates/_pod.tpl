@@ -1,8 +1,11 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 
-{{/* What every pod of the chart has in common: the restricted Pod Security Standard, and no token. Argument: root. */}}
+{{/*
+What every pod of the chart has in common: the restricted Pod Security Standard, and no token but where `token` is true.
+Argument: Values, token; the root will do.
+*/}}
 {{- define "slipway.pod" -}}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ default false .token }}
 enableServiceLinks: false
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
@@ -20,6 +23,10 @@ securityContext:
 {{/* What every container has in common. */}}
 {{- define "slipway.container" -}}
 image: {{ include "slipway.image" . | quote }}
+{{ include "slipway.containerBesidesImage" . }}
+{{- end }}
+
+{{- define "slipway.containerBesidesImage" -}}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   allowPrivilegeEscalation: false

@@ -57,13 +57,7 @@
 {{- define "slipway.serverEnv" -}}
 {{- include "slipway.settings" . }}
 {{- include "slipway.folders" . | nindent 0 }}
-{{- range $variant, $artifact := (include "slipway.variants" . | fromYaml).variants }}
-{{- $key := ternary "SLIPWAY_ARTIFACT" (printf "SLIPWAY_%s_ARTIFACT" (upper $variant)) (eq $variant "stable") }}
-- name: {{ $key }}
-  value: {{ $artifact.path | quote }}
-- name: {{ $key }}_DIGEST
-  value: {{ $artifact.digest | quote }}
-{{- end }}
+{{- include "slipway.artifactEnv" (include "slipway.variants" . | fromYaml) }}
 - name: SLIPWAY_ROUTING_DIR
   value: /etc/slipway/routing
 - name: SLIPWAY_ROUTING_SALT
@@ -86,12 +80,28 @@
 - name: SLIPWAY_REFLECTION
   value: {{ .reflection | quote }}
 {{- end }}
+{{- include "slipway.keys" . }}
+{{- include "slipway.extraEnv" . }}
+{{- end }}
+
+{{/* Which artifacts are served, and their digests. Argument: variants. */}}
+{{- define "slipway.artifactEnv" -}}
+{{- range $variant, $artifact := .variants }}
+{{- $key := ternary "SLIPWAY_ARTIFACT" (printf "SLIPWAY_%s_ARTIFACT" (upper $variant)) (eq $variant "stable") }}
+- name: {{ $key }}
+  value: {{ $artifact.path | quote }}
+- name: {{ $key }}_DIGEST
+  value: {{ $artifact.digest | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Keys of everything that a program calls. */}}
+{{- define "slipway.keys" -}}
 {{- if not .Values.lm.keyless }}
 - name: SLIPWAY_LM_API_KEY_FILE
   value: /etc/slipway/secrets/lm/api-key
 {{- end }}
 {{- include "slipway.retrievalKeys" . }}
-{{- include "slipway.extraEnv" . }}
 {{- end }}
 
 {{/* Keys of embedding endpoint and Qdrant server. */}}

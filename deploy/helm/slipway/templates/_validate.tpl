@@ -8,6 +8,8 @@
 {{- include "slipway.validateVolume" . -}}
 {{- include "slipway.validateServing" . -}}
 {{- include "slipway.validateMonitoring" . -}}
+{{- include "slipway.validateGate" . -}}
+{{- include "slipway.validateLoop" . -}}
 {{- end }}
 
 {{- define "slipway.validateImageAndLm" -}}
@@ -118,5 +120,37 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- if and .rules.enabled (not .rules.runbookUrl) }}{{ fail "monitoring.rules.runbookUrl is not set: give the address where your team reads docs/operations.md" }}{{ end -}}
 {{- $wanted := or .serviceMonitor.enabled .podMonitor.enabled .rules.enabled -}}
 {{- if and $wanted (not .disableApiCheck) (not ($.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}{{ fail "monitors and rules need the Prometheus operator (monitoring.coreos.com/v1), which the API server does not know: install it, or set monitoring.disableApiCheck=true to render them all the same" }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "slipway.validateGate" -}}
+{{- if not (kindIs "invalid" .Values.gate.floor) -}}
+{{- if not .Values.verifyHook.enabled }}{{ fail "gate.floor is set, but the hook that evaluates is off: set verifyHook.enabled=true, or gate.floor=null" }}{{ end -}}
+{{- if include "slipway.gateNeedsVolume" . -}}
+{{- if eq .Values.volume.mode "emptyDir" }}{{ fail "gate.examples are to be on the volume, but volume.mode is emptyDir: give gate.existingConfigMap" }}{{ end -}}
+{{- if and (eq .Values.volume.mode "claim") .Release.IsInstall }}{{ fail "gate.floor evaluates with what is on the volume, which the first installation makes: set it from the first upgrade on" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "slipway.validateLoop" -}}
+{{- with .Values.loop -}}
+{{- if .enabled -}}
+{{- if not $.Values.traffic.enabled }}{{ fail "loop.enabled judges recorded answers, but traffic.enabled is false: set traffic.enabled=true, and traffic.fields" }}{{ end -}}
+{{- $fields := splitList "," (nospace $.Values.traffic.fields) -}}
+{{- if not $.Values.traffic.fields }}{{ fail "loop.enabled judges recorded answers, but traffic.fields is empty, so that only figures are: name the program's fields, and context" }}{{ end -}}
+{{- if and (eq .judge.metric "groundedness") (not (has "context" $fields)) (not (has "*" $fields)) }}{{ fail (printf "loop.judge.metric is groundedness, which reads the passages, but traffic.fields is %s: add context, or name another metric" $.Values.traffic.fields) }}{{ end -}}
+{{- with .bundle -}}
+{{- if eq (empty .existingConfigMap) (empty .path) }}{{ fail "loop.bundle is to be given in one way: set either loop.bundle.existingConfigMap or loop.bundle.path, for what `slipway compile --bundle` packed" }}{{ end -}}
+{{- end -}}
+{{- range $value, $path := dict "loop.bundle.path" .bundle.path "loop.recompile.candidates" .recompile.candidates -}}
+{{- if or (hasPrefix "/" $path) (contains ".." $path) }}{{ fail (printf "%s is %s: give the folder's path relative to the volume" $value $path) }}{{ end -}}
+{{- end -}}
+{{- with .recompile.image -}}
+{{- if not (or .tag .digest) }}{{ fail "loop.recompile.image.tag is not set: name the image that can compile, which is built with --target full" }}{{ end -}}
+{{- end -}}
+{{- if and .recompile.maxCostUsd (not (hasKey $.Values.config "SLIPWAY_LM_PRICES")) }}{{ fail "loop.recompile.maxCostUsd needs prices: set config.SLIPWAY_LM_PRICES, or loop.recompile.maxCalls" }}{{ end -}}
+{{- if and .judge.existingSecret (not (or .judge.model .judge.endpoint)) }}{{ fail "loop.judge.existingSecret is set, but the judge is the program's own LM: set loop.judge.model or endpoint, or leave the Secret out" }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
