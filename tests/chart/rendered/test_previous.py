@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An upgrade from an earlier version of the chart meets nothing that Kubernetes does not let change, and restarts no pod."""
+"""Upgrading from an earlier version of the chart changes nothing that Kubernetes keeps fixed, and restarts no pod."""
 
 from __future__ import annotations
 
