@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test test-all lint generate verify chart-tools lock clean
+.PHONY: help demo test test-all test-cluster lint generate verify chart-tools lock clean
 help:            ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -24,6 +24,11 @@ test: $(STAMP)   ## lint, verify what is generated, unit and integration tests (
 
 test-all: test   ## and the long ones
 	$(BIN)/python -m pytest -m long
+
+test-cluster: $(STAMP) ## on a real Kubernetes: one given by KUBECONFIG and SLIPWAY_TEST_IMAGE, or one that it starts here
+	scripts/chart-tools && { [ -n "$$SLIPWAY_TEST_IMAGE" ] || \
+	  { scripts/image serve && VOLUMES=glusterfs tests/cluster/cluster build; }; } || echo "not on this machine: the tests skip"
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(STAMP)   ## ruff, mypy --strict, buf
 	$(BIN)/ruff check .

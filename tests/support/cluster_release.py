@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release of its own for a module of tests: namespace, volume, provider, corpus, artifacts, chart.
+
+    with installed(cluster, "nodes", replicas=3, provider={"rpm": 6000, "latency_seconds": 1.0}) as release:
+        load = release.callers.start("load", target=release.target, callers=20).running()
+        release.upgrade("--set", "serving.replicas=6")
+        release.ready()
+        assert not load.stop().failed
+
+The namespace enforces the restricted Pod Security Standard. Artifacts are `a`, which answers at first, and `b`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from bad_artifacts import put, rewrite
+from charts import CHART, TOOLS
+from cluster_load import Callers
+from cluster_provider import ClusterProvider
+from kube import Kubectl, Local, eventually, run
+from prometheus_client.parser import text_string_to_metric_families
+
+from slipway_server.artifacts import manifest_path
+
+RELEASE = "answers"
+NAME = f"{RELEASE}-slipway"
+READY_SECONDS = 240
+SMALL = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What tests are given: how to reach the cluster, the image's name, and, where it is this machine's, its script."""
+
+    kubectl: Kubectl
+    image: str
+    local: Local | None = None
+    storage_class: str = ""
+    """For a cluster that was given: a class whose volumes several nodes can mount."""
+
+
+class Release:
+    """One installed release and what stands beside it in its namespace."""
+
+    name = NAME
+
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path, provider: Mapping[str, Any]) -> None:
+        self.namespace = namespace
+        self.cluster = cluster
+        self.kubectl = cluster.kubectl.within(namespace)
+        self.target = f"{NAME}-headless.{namespace}.svc.cluster.local:50051"
+        self._folder = folder
+        self._behaviour = dict(provider)
+
+    @cached_property
+    def near(self) -> str:
+        """The node where callers and provider run: that of the cluster's DNS, which is never cut off."""
+        pods = self.cluster.kubectl.json("get", "pods", "--namespace=kube-system", "--selector=k8s-app=kube-dns")
+        return str(pods["items"][0]["spec"]["nodeName"])
+
+    @cached_property
+    def provider(self) -> ClusterProvider:
+        return ClusterProvider(self.kubectl, self.namespace, self.cluster.image, node=self.near, **self._behaviour)
+
+    @cached_property
+    def callers(self) -> Callers:
+        return Callers(self.kubectl, self.namespace, self.cluster.image)
+
+    # ---- artifacts
+
+    def artifact(self, name: str, folder: Path | None = None) -> Path:
+        """A copy of artifact `a` or `b` in a folder, its manifest beside it."""
+        path = (folder or self._folder) / f"guide-{name}.json"
+        given = yaml.safe_load((CHART / "ci/default-values.yaml").read_text("utf-8"))["artifacts"]["v1"]
+        path.write_text(given["state"], "utf-8")
+        manifest_path(path).write_text(given["manifest"], "utf-8")
+        if name == "b":
+            rewrite(path, put("generate_answer.predict", "signature", "instructions", to="Answer briefly."), seal=True)
+        return path
+
+    def digest(self, name: str) -> str:
+        """The content digest of `a` or `b`."""
+        return str(json.loads(manifest_path(self.artifact(name)).read_text("utf-8"))["digest"])
+
+    def files(self, name: str) -> tuple[str, str]:
+        """Helm's option that gives the release an artifact."""
+        path = self.artifact(name)
+        return "--set-file", f"artifacts.{name}.state={path},artifacts.{name}.manifest={manifest_path(path)}"
+
+    # ---- Helm
+
+    def helm(self, command: str, *arguments: str) -> str:
+        """A command of Helm 4 on this release. Raises Refused."""
+        where = ("--namespace", self.namespace)
+        return run(str(TOOLS / "helm4"), command, RELEASE, *arguments, *where, environ=self.kubectl.environ)
+
+    def upgrade(self, *arguments: str) -> str:
+        """helm upgrade, on top of the values that were given before. Raises Refused."""
+        return self.helm("upgrade", str(CHART), "--reset-then-reuse-values", *arguments)
+
+    def revision(self) -> int:
+        """The number of the release's revision."""
+        return int(json.loads(self.helm("status", "--output=json"))["version"])
+
+    # ---- pods
+
+    def ready(self) -> None:
+        """Wait until the newest pods are all there and ready, and no other is left."""
+        self.kubectl("rollout", "status", f"deployment/{NAME}", f"--timeout={READY_SECONDS}s")
+        wanted = self.deployment()["spec"]["replicas"]
+        eventually(lambda: len(self.pod_objects()) == wanted, "the old pods are gone")
+
+    def deployment(self) -> dict[str, Any]:
+        """The Deployment."""
+        return dict(self.kubectl.json("get", "deployment", NAME))
+
+    def pod_objects(self) -> list[dict[str, Any]]:
+        """The server's pods."""
+        selector = f"--selector=app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=server"
+        return list(self.kubectl.json("get", "pods", selector)["items"])
+
+    def pods(self) -> dict[str, str]:
+        """Pods that are ready, and not on their way out, with their uids."""
+        return {
+            pod["metadata"]["name"]: pod["metadata"]["uid"]
+            for pod in self.pod_objects()
+            if "deletionTimestamp" not in pod["metadata"] and condition(pod, "Ready")
+        }
+
+    def restarts(self) -> dict[str, int]:
+        """How often each pod's container was started again."""
+        return {
+            pod["metadata"]["name"]: sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ()))
+            for pod in self.pod_objects()
+        }
+
+    def last_words(self) -> str:
+        """What the containers that ended printed last."""
+        states = (
+            state.get("terminated", {}).get("message", "")
+            for pod in self.pod_objects()
+            for one in pod["status"].get("containerStatuses", ())
+            for state in (one["state"], one["lastState"])
+        )
+        return "\n".join(filter(None, states))
+
+    def nodes_with_endpoints(self) -> set[str]:
+        """The nodes whose pods callers are sent to."""
+        selector = f"--selector=kubernetes.io/service-name={NAME}-headless"
+        return {
+            end["nodeName"]
+            for part in self.kubectl.json("get", "endpointslices", selector)["items"]
+            for end in part["endpoints"] or ()
+            if end["conditions"]["ready"]
+        }
+
+    def node_ready(self, node: str) -> bool:
+        """Whether the cluster sees a node."""
+        return condition(self.cluster.kubectl.json("get", "node", node), "Ready")
+
+    def metrics(self, pod: str) -> dict[tuple[str, tuple[str, ...]], float]:
+        """A pod's metrics by name and label values, in the order of the labels' names."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:9090/proxy/metrics"
+        families = text_string_to_metric_families(self.kubectl("get", "--raw", path))
+        return {
+            (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+
+def condition(thing: Mapping[str, Any], kind: str) -> bool:
+    """Whether a pod or a node says that a condition of it holds."""
+    return any(one["type"] == kind and one["status"] == "True" for one in thing["status"].get("conditions", ()))
+
+
+class Install(Protocol):
+    """`installed` on the cluster of the session."""
+
+    def __call__(self, namespace: str, **options: Any) -> AbstractContextManager[Release]: ...
+
+
+@contextmanager
+def installed(
+    cluster: Cluster,
+    namespace: str,
+    *,
+    replicas: int = 3,
+    provider: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Iterator[Release]:
+    """Install the chart with artifact `a`, and take everything away in the end.
+
+    `provider`: the simulator's behaviour. `values`: the chart's, besides what every release here has.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        release = Release(cluster, namespace, Path(folder), provider or {})
+        try:
+            _prepare(release)
+            _install(release, replicas, values or {})
+            yield release
+        finally:
+            cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+            cluster.kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
+
+
+def _prepare(release: Release) -> None:
+    for kind in ("namespace", "persistentvolume"):  # of an earlier session on this cluster
+        release.cluster.kubectl("delete", kind, release.namespace, "--ignore-not-found")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    meta = {"name": release.namespace, "labels": labels}
+    release.cluster.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta}, *_volume(release))
+    corpus = resources.files("slipway_server.demo").joinpath("corpus.jsonl").read_text("utf-8")
+    release.kubectl.apply(
+        _namespaced("v1", "ConfigMap", "documents", data={"corpus.jsonl": corpus}),
+        _namespaced("v1", "Secret", "provider", stringData={"api-key": "sk-test"}),
+        _namespaced(
+            "v1",
+            "PersistentVolumeClaim",
+            "shared",
+            spec={
+                "accessModes": ["ReadWriteMany"],
+                "resources": {"requests": {"storage": "1Gi"}},
+                "storageClassName": release.cluster.storage_class,
+                **({"volumeName": release.namespace} if release.cluster.local else {}),
+            },
+        ),
+    )
+
+
+def _namespaced(version: str, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **fields}
+
+
+def _volume(release: Release) -> list[dict[str, Any]]:
+    """A volume on the shared file system of this machine's cluster; a given cluster has a storage class."""
+    if release.cluster.local is None:
+        return []
+    spec = {
+        "accessModes": ["ReadWriteMany"],
+        "capacity": {"storage": "1Gi"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": release.cluster.local.volume(f"{release.namespace}-{time.time():.0f}")},
+    }
+    return [{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": release.namespace}, "spec": spec}]
+
+
+def _install(release: Release, replicas: int, values: Mapping[str, Any]) -> None:
+    repository, _, tag = release.cluster.image.rpartition(":")
+    behaviour = release._behaviour
+    own: dict[str, Any] = {
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+        "program": {"path": "slipway_server.demo.program:Guide"},
+        "lm": {"model": "openai/simulated", "endpoint": release.provider.endpoint, "existingSecret": "provider"},
+        "variants": {"stable": {"artifact": "a"}},
+        "ingest": {"enabled": True, "existingConfigMap": "documents", "resources": SMALL},
+        "volume": {"mode": "existingClaim", "existingClaim": "shared"},
+        "serving": {"replicas": replicas, "resources": SMALL},
+        "verifyHook": {"resources": SMALL},
+        "cacheGc": {"enabled": False},
+    }
+    if "rpm" in behaviour:
+        own["lm"]["rpm"] = behaviour["rpm"]
+        own["config"] = {"SLIPWAY_LM_BURST_SECONDS": behaviour.get("burst_seconds", 60)}
+    file = release._folder / "values.yaml"
+    file.write_text(json.dumps(merged(own, values)), "utf-8")
+    release.helm("install", str(CHART), "--values", str(file), *release.files("a"))
+    release.kubectl("create", "job", "first-ingest", f"--from=cronjob/{NAME}-ingest")
+    release.ready()
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values on top of values, as Helm lays them."""
+    both = {key: merged(under[key], over[key]) for key in under.keys() & over.keys() if isinstance(over[key], dict)}
+    return {**under, **over, **both}
