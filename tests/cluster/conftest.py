@@ -8,16 +8,19 @@ Where there is none and none can be started, everything here skips and says why.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 from charts import ROOT, missing
-from cluster_release import Cluster, Install, Release, installed
+from cluster_release import Cluster, Figures, Install, Release, installed
 from kube import Kubectl, Local, Refused, run
 
 IMAGE = ROOT / "scripts/image"
+KEPT = ROOT / ".slipway/cluster-figures.json"
+FIGURES = pytest.StashKey[Figures]()
 NODES = "2"
 BUILD_SECONDS = 1800
 
@@ -66,6 +69,21 @@ def full_image(local: Local) -> str:
 def install(cluster: Cluster) -> Install:
     """`with install("nodes", replicas=3, …) as release`: see cluster_release.installed."""
     return partial(installed, cluster)
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """For what a test measures: printed when all are done, and kept in .slipway/cluster-figures.json."""
+    return request.config.stash.setdefault(FIGURES, {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    measured = config.stash.get(FIGURES, {})
+    for name in sorted(measured):
+        terminalreporter.write_line(f"{measured[name]:10.2f}  {name}")
+    if measured:
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 @pytest.fixture(scope="session")

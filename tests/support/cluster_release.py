@@ -7,7 +7,8 @@
         release.ready()
         assert not load.stop().failed
 
-The namespace enforces the restricted Pod Security Standard. Artifacts are `a`, which answers at first, and `b`.
+The namespace enforces the restricted Pod Security Standard. Artifact `a` answers at first, with phrases, as its demos
+show; `b` has no demos and answers with sentences.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Release:
         path.write_text(given["state"], "utf-8")
         manifest_path(path).write_text(given["manifest"], "utf-8")
         if name == "b":
-            rewrite(path, put("generate_answer.predict", "signature", "instructions", to="Answer briefly."), seal=True)
+            rewrite(path, put("generate_answer.predict", "demos", to=[]), seal=True)
         return path
 
     def digest(self, name: str) -> str:
@@ -183,6 +184,10 @@ class Release:
 def condition(thing: Mapping[str, Any], kind: str) -> bool:
     """Whether a pod or a node says that a condition of it holds."""
     return any(one["type"] == kind and one["status"] == "True" for one in thing["status"].get("conditions", ()))
+
+
+Figures = dict[str, float]
+"""What was measured, by what it is; the session prints them in the end."""
 
 
 class Install(Protocol):
