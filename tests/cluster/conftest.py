@@ -89,5 +89,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def release(install: Install) -> Iterator[Release]:
     """Three pods over both nodes, for tests that leave it as they found it: artifact `a`, no candidate."""
-    with install("common", replicas=3, provider={"rpm": 6000, "latency_seconds": 0.2}) as release:
+    values = {"config": {"SLIPWAY_CACHE_TIMEOUT_SECONDS": 5}}  # two cores carry all of it
+    with install("common", replicas=3, provider={"rpm": 6000, "latency_seconds": 0.2}, values=values) as release:
         yield release
