@@ -19,7 +19,7 @@ contains exception text, secrets or another user's data::
     │   ├── ArtifactMissing, ArtifactInvalid, ArtifactForeign, ArtifactRequired
     │   ├── CollectionMissing, CollectionMismatch, CorpusInvalid, DatasetInvalid
     │   ├── ProviderAuth, ProviderBilling, ProviderModelUnknown, ProviderRejected
-    │   └── CompileFailed, RunVoid, ClusterRefused
+    │   └── CompileFailed, RunVoid, ClusterRefused, HelmFailed
     ├── OverloadError             waiting helps; says how long
     │   ├── QueueWaitTooLong, ProviderRateLimited, EmbedderRateLimited, ServerBusy
     ├── UnavailableError          something that we need is away
@@ -238,6 +238,11 @@ class CompileFailed(OperatorError):
 class ClusterRefused(OperatorError):
     reason = "CLUSTER_REFUSED"
     meaning = "The Kubernetes API server refuses a call of the loop, or does not answer; the message has its reason."
+
+
+class HelmFailed(OperatorError):
+    reason = "HELM_FAILED"
+    meaning = "Helm is not there, or did not do what `slipway release` asked of it; the message has its reason."
 
 
 class RunVoid(OperatorError):

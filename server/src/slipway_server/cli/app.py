@@ -19,6 +19,7 @@ COMMANDS = {
     "compile": ("slipway_server.cli.compile", "Compile a program into an artifact."),
     "evaluate": ("slipway_server.cli.evaluate", "Score a program or an artifact."),
     "artifact": ("slipway_server.cli.artifact", "Verify, compare, promote, roll back and change artifacts."),
+    "release": ("slipway_server.cli.release", "Ship, promote and roll back an artifact on Kubernetes, by Helm."),
     "traffic": ("slipway_server.cli.traffic", "Show, export and forget recorded answers."),
     "reevaluate": ("slipway_server.cli.reevaluate", "Judge recorded answers; decide whether they became worse."),
     "recompile": ("slipway_server.cli.recompile", "After a DEGRADED verdict: compile anew, and pass the gate or not."),

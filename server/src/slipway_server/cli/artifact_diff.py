@@ -34,21 +34,40 @@ def diff(
 
     Example: slipway artifact diff artifacts/ new.json --markdown
     """
-    settings = load_settings({"program": program})
+    compared = compare(before, after, load_settings({"program": program}))
+    if as_json:
+        print_json(compared.values())
+    elif markdown:
+        typer.echo("\n".join(_markdown(compared.found, compared.costs)))
+    else:
+        compared.show()
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two artifacts side by side, with what their prompts cost."""
+
+    found: Diff
+    costs: list[_Cost]
+
+    def show(self) -> None:
+        """For a terminal."""
+        _print(self.found, self.costs)
+
+    def values(self) -> dict[str, Any]:
+        """For JSON."""
+        return _values(self.found, self.costs)
+
+
+def compare(before: Path, after: Path, settings: Settings) -> Compared:
+    """Compare two artifacts, or the current ones of stores. Raises Artifact… errors."""
     from slipway_server.artifacts import Served, resolve
     from slipway_server.artifacts.diff import diff as run
     from slipway_server.artifacts.diff import read_side
 
     served = Served.from_settings(settings)
     sides = [read_side(resolve(path), served=served) for path in (before, after)]
-    found = run(*sides)
-    costs = [_cost(side, settings) for side in sides]
-    if as_json:
-        print_json(_values(found, costs))
-    elif markdown:
-        typer.echo("\n".join(_markdown(found, costs)))
-    else:
-        _print(found, costs)
+    return Compared(run(*sides), [_cost(side, settings) for side in sides])
 
 
 @dataclass(frozen=True)

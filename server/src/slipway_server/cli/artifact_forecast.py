@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,37 @@ def forecast(
     overrides = {"artifact": current, "program": program, "collection": collection, "lm_rpm": lm_rpm}
     settings = load_settings(overrides)
     logs.configure(settings.log_level, settings.log_format)
-    if settings.cache != "on":
-        raise ConfigInvalid(f"SLIPWAY_CACHE={settings.cache}: a forecast reads the shared cache", key="SLIPWAY_CACHE")
     if settings.artifact is None:
         raise ArtifactRequired("no artifact is served now: name one with --current or SLIPWAY_ARTIFACT")
+    forecasted = foresee(settings, settings.artifact, new, questions, rpm, quiet=as_json)
+    if as_json:
+        print_json(forecasted.values())
+    else:
+        typer.echo("\n".join(forecasted.lines()))
+
+
+@dataclass(frozen=True)
+class Forecasted:
+    """What a switch to the artifact at `path` costs, at `rpm` questions a minute."""
+
+    found: Forecast
+    path: Path
+    rpm: float
+    settings: Settings
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        return _lines(self.found, self.rpm, self.settings, self.path)
+
+    def values(self) -> dict[str, object]:
+        """For JSON."""
+        return _values(self.found, self.rpm, self.settings)
+
+
+def foresee(settings: Settings, current: Path, new: Path, questions: Path, rpm: float, *, quiet: bool) -> Forecasted:
+    """Run the questions under both artifacts, past the LM. Raises OperatorError where that cannot be."""
+    if settings.cache != "on":
+        raise ConfigInvalid(f"SLIPWAY_CACHE={settings.cache}: a forecast reads the shared cache", key="SLIPWAY_CACHE")
     from slipway_server.artifacts import Served, load, resolve
     from slipway_server.runtime.fields import InputFields
     from slipway_server.runtime.forecast import forecast as run
@@ -50,20 +78,15 @@ def forecast(
     from slipway_server.runtime.session import open_session
 
     served = Served.from_settings(settings)
-    before, after = (
-        load(resolve(path), program_named(settings.program), served=served) for path in (settings.artifact, new)
-    )
+    before, after = (load(resolve(path), program_named(settings.program), served=served) for path in (current, new))
     asked = load_questions(questions, InputFields.of(after.program).names, limit=MOST_QUESTIONS)
     if not asked:
         raise DatasetInvalid(f"{questions}: has no questions")
-    with open_session(settings) as session, stages(quiet=as_json, unit="runs") as progress:
+    with open_session(settings) as session, stages(quiet=quiet, unit="runs") as progress:
         found = run(
             session, before.program, after.program, asked, lambda done, total: progress("forecast", done, total)
         )
-    if as_json:
-        print_json(_values(found, rpm, settings))
-    else:
-        typer.echo("\n".join(_lines(found, rpm, settings, after.path)))
+    return Forecasted(found, after.path, rpm, settings)
 
 
 def _lines(found: Forecast, rpm: float, settings: Settings, new: Path) -> list[str]:

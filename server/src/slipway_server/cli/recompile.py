@@ -69,7 +69,7 @@ def recompile(
     if as_json:
         typer.echo(orjson.dumps(result).decode())
     else:
-        show(result)
+        show(result, here=not publish)
     if result["verdict"] == "PASS" and publish:
         from slipway_server.cli.handover import publish_candidate
 
@@ -168,8 +168,8 @@ def _plan(
     )
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print a result in words, with the commands that come next."""
+def show(result: dict[str, Any], *, here: bool = True) -> None:
+    """Print a result in words; `here`: with the commands that make a candidate live on this machine."""
     colour = {"PASS": typer.colors.GREEN, "FAIL": typer.colors.RED}.get(result["verdict"])
     typer.secho(f"{result['verdict']}: {result['words']}", fg=colour)
     if "comparison" not in result:
@@ -187,7 +187,7 @@ def show(result: dict[str, Any]) -> None:
     if result["heldout_uses"] >= RETIRE_AFTER:
         typer.echo(f"the held-out set has served {result['heldout_uses']} gates: replace it")
     typer.echo(f"{'candidate' if result['verdict'] == 'PASS' else 'kept for a look'}: {result['file']}")
-    if result["verdict"] == "PASS":
+    if result["verdict"] == "PASS" and here:
         from slipway_server.improve.handover import commands
 
         typer.echo("\n".join(["next:", *(f"  {line}" for line in commands(result))]))

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Helm, 3 or 4, as a command: what it knows of a release, and the words that change it.
+
+    helm = Helm("answers", "search", chart="deploy/helm/slipway")
+    helm.values()["variants"]
+    helm.apply(helm.upgrade(["--set", "variants.candidate.weight=0"]))
+
+Helm finds its cluster as always: KUBECONFIG, HELM_KUBECONTEXT and the like are passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from slipway_server.errors import HelmFailed
+from slipway_server.release.state import Revision, State
+
+QUERY_SECONDS = 120.0
+HISTORY_LENGTH = 50
+
+
+class Helm:
+    """One release. `namespace`: that of Helm's context where empty. `timeout`: of a change, as Helm writes it."""
+
+    def __init__(
+        self, release: str, namespace: str = "", *, chart: str = "", timeout: str = "10m", program: str = "helm"
+    ) -> None:
+        self.release = release
+        self.namespace = namespace
+        self._chart = chart
+        self._timeout = timeout
+        self._program = program
+
+    # ---- what it knows
+
+    def values(self, revision: int | None = None) -> dict[str, Any]:
+        """The values that were given, now or at a revision. Raises HelmFailed, also where there is no such release."""
+        at = [] if revision is None else ["--revision", str(revision)]
+        found: dict[str, Any] | None = json.loads(self._ask("get", "values", self.release, *at, "--output", "json"))
+        return found or {}
+
+    def history(self) -> list[Revision]:
+        """Revisions that were live at some time, newest first. Raises HelmFailed."""
+        listed = json.loads(self._ask("history", self.release, "--max", str(HISTORY_LENGTH), "--output", "json"))
+        live = [one for one in listed if one["status"] in ("deployed", "superseded")]
+        return [Revision(int(one["revision"]), one["status"] == "deployed") for one in reversed(live)]
+
+    def state(self, revision: int | None = None) -> State:
+        """Which artifacts it serves. Raises HelmFailed."""
+        return State.of(self.values(revision))
+
+    def manifest(self, revision: int | None = None) -> str:
+        """The objects that it consists of, as YAML. Raises HelmFailed."""
+        at = [] if revision is None else ["--revision", str(revision)]
+        return self._ask("get", "manifest", self.release, *at)
+
+    def tried(self, words: Sequence[str]) -> str:
+        """The objects that it would consist of after an upgrade, as the API server's version has them rendered."""
+        given = [word for word in words[1:] if word != "--wait"]
+        answer: dict[str, Any] = json.loads(self._run([*given, "--dry-run=server", "--output", "json"]))
+        return str(answer["manifest"])
+
+    # ---- words that change it
+
+    def upgrade(self, options: Sequence[str], *, hooks: bool = True, wait: bool = True) -> list[str]:
+        """`helm upgrade` on top of the values that were given before."""
+        more = [*(["--wait", "--timeout", self._timeout] if wait else ()), *(() if hooks else ["--no-hooks"])]
+        return [
+            self._program,
+            "upgrade",
+            self.release,
+            self._chart,
+            *self._where,
+            "--reset-then-reuse-values",
+            *more,
+            *options,
+        ]
+
+    def rollback(self, revision: int) -> list[str]:
+        """`helm rollback`."""
+        return [
+            self._program,
+            "rollback",
+            self.release,
+            str(revision),
+            *self._where,
+            "--wait",
+            "--timeout",
+            self._timeout,
+        ]
+
+    def apply(self, words: Sequence[str]) -> None:
+        """Run such words; what Helm prints goes to standard error. Raises HelmFailed."""
+        self._there()
+        done = subprocess.run(list(words), stdout=sys.stderr.fileno(), check=False)
+        if done.returncode:
+            raise HelmFailed(f"helm {words[1]} failed with exit code {done.returncode}; its own words are above")
+
+    # ----
+
+    @property
+    def _where(self) -> list[str]:
+        return ["--namespace", self.namespace] if self.namespace else []
+
+    def _ask(self, *words: str) -> str:
+        return self._run([*words, *self._where])
+
+    def _run(self, words: Sequence[str]) -> str:
+        self._there()
+        try:
+            done = subprocess.run(
+                [self._program, *words], capture_output=True, text=True, timeout=QUERY_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise HelmFailed(f"helm {words[0]} does not answer within {QUERY_SECONDS:g} s") from None
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+            raise HelmFailed(f"helm {words[0]}: {lines[-1].removeprefix('Error: ')[:500]}")
+        return done.stdout
+
+    def _there(self) -> None:
+        if shutil.which(self._program) is None:
+            raise HelmFailed(f"there is no command {self._program}: install Helm 3.14 or newer, or name it with --helm")
