@@ -36,8 +36,7 @@ def upgrades() -> Iterator[list[str]]:
 @pytest.fixture
 def renders(helm: Helm, tmp_path: Path) -> list[Objects]:
     """What the page's `helm upgrade` commands render, each with the values of those before it."""
-    [text] = blocks("yaml")
-    values = yaml.safe_load(text)
+    values: dict[str, Any] = {}
     (tmp_path / "artifacts").mkdir()
     given = yaml.safe_load((CHART / "ci/everything-values.yaml").read_text(encoding="utf-8"))["artifacts"]
     for number, one in (("1", given["v1"]), ("2", given["v2"])):
@@ -60,6 +59,8 @@ def apply(words: list[str], values: dict[str, Any], folder: Path) -> None:
         word = rest.pop(0)
         if word in WITH_VALUE:
             settings = rest.pop(0).split(",")
+            if word == "--values":
+                merge(values, yaml.safe_load(values_file(settings[0])))
             for key, _, value in (one.partition("=") for one in settings if word.startswith("--set")):
                 *path, last = key.split(".")
                 within = values
@@ -71,6 +72,21 @@ def apply(words: list[str], values: dict[str, Any], folder: Path) -> None:
             assert word in WITHOUT_VALUE or word in ("answers", "deploy/helm/slipway"), word
 
 
+def values_file(name: str) -> str:
+    """The block of the page that begins with a file's name."""
+    [found] = [block for block in blocks("yaml") if block.startswith(f"# {name}\n")]
+    return found
+
+
+def merge(under: dict[str, Any], over: dict[str, Any]) -> None:
+    """Lay values on top of values, as Helm does."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(under.get(key), dict):
+            merge(under[key], value)
+        else:
+            under[key] = value
+
+
 def typed(value: str) -> Any:
     """A value of --set: whole numbers, true, false and null are not text."""
     known = {"true": True, "false": False, "null": None}
@@ -78,13 +94,15 @@ def typed(value: str) -> Any:
 
 
 def test_each_step_does_what_the_page_says(renders: list[Objects]) -> None:
-    install, canary, half, switched, pruned = (facts(objects) for objects in renders)
+    install, canary, half, switched, pruned, loop = (facts(objects) for objects in renders)
     assert install == {"weight": 0, "stable": "1", "candidate": "", "artifacts": 1}
     assert canary == {"weight": 1000, "stable": "1", "candidate": "2", "artifacts": 2}
     assert half == {"weight": 5000, "stable": "1", "candidate": "2", "artifacts": 2}
     assert switched == {"weight": 0, "stable": "2", "candidate": "", "artifacts": 2}
     assert pruned == {"weight": 0, "stable": "2", "candidate": "", "artifacts": 1}
     assert ("CronJob", "answers-slipway-ingest") in renders[0]
+    assert loop == pruned
+    assert {("CronJob", f"answers-slipway-{name}") for name in ("reevaluate", "recompile")} <= set(renders[-1])
 
 
 def facts(objects: Objects) -> dict[str, Any]:
