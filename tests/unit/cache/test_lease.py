@@ -7,6 +7,7 @@ import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,24 @@ def test_one_holder(pods: list[Leases]) -> None:
     pods[0].release(first)
     assert pods[1].look(NAME) is FREE
     assert isinstance(pods[1].acquire(NAME), Lease)
+
+
+def test_a_lease_that_this_host_still_knew_is_free(tmp_path: Path, ops: Any) -> None:
+    """GlusterFS and NFS say ESTALE for a moment where another host removed the file."""
+    maker = Leases(DiskStore(tmp_path), beat_seconds=3600)
+    follower = Leases(DiskStore(tmp_path, ops=ops), beat_seconds=3600)
+    lease = maker.acquire(NAME)
+    assert isinstance(lease, Lease)
+    assert isinstance(follower.look(NAME), Held)
+    maker.release(lease)
+    ops.faults["read"] = errno.ESTALE
+    assert follower.look(NAME) is FREE
+    ops.faults["read"] = errno.EIO
+    with pytest.raises(OSError, match="EIO"):
+        follower.look(NAME)
+    maker.close()
+    ops.recover()
+    follower.close()
 
 
 def test_signs_of_life_are_seen(pods: list[Leases]) -> None:

@@ -16,6 +16,7 @@ The lease of a holder that lives is waited for. One that could not be given back
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -106,14 +107,15 @@ class Leases:
     def look(self, name: str) -> Held | Free:
         """Who has the lease now."""
         try:
-            content = self._store.ops.read(self._path(name))
-        except FileNotFoundError:
-            return FREE
-        holder = content.partition(b" ")[0].decode("ascii", "replace")
-        try:
-            return Held(content, self._store.ops.read(self._store.folder.path(HOLDERS, _plain(holder))))
-        except FileNotFoundError:
-            return Held(content, None)
+            content = self._content(self._path(name))
+            if content is None:
+                return FREE
+            holder = content.partition(b" ")[0].decode("ascii", "replace")
+            return Held(content, self._content(self._store.folder.path(HOLDERS, _plain(holder))))
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return FREE  # this host still knew a file that its holder has removed
 
     def take_over(self, name: str, held: Held) -> Lease | None:
         """Take a dead holder's lease. None where another process did.
@@ -127,7 +129,7 @@ class Leases:
             self._store.ops.create(marker, b"", mode=self._mode, fsync=False)
         except FileExistsError:
             return None
-        if self._content(name) != held.content:
+        if self._content(self._path(name)) != held.content:
             return None
         lease = self._new(name)
         temporary = self._store.temporary()
@@ -138,7 +140,7 @@ class Leases:
     def release(self, lease: Lease) -> None:
         """Give the lease back, unless another process has taken it over. Where that fails it is owed."""
         try:
-            if self._content(lease.name) == lease.content:
+            if self._content(self._path(lease.name)) == lease.content:
                 self._store.ops.unlink(self._path(lease.name))
         except FileNotFoundError:
             pass
@@ -183,9 +185,9 @@ class Leases:
     def _path(self, name: str) -> str:
         return self._store.folder.path(LEASES, name)
 
-    def _content(self, name: str) -> bytes | None:
+    def _content(self, path: str) -> bytes | None:
         try:
-            return self._store.ops.read(self._path(name))
+            return self._store.read(path)
         except FileNotFoundError:
             return None
 

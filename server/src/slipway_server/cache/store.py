@@ -77,7 +77,7 @@ class DiskStore:
     def get(self, digest: str) -> bytes | Miss:
         """The value stored under `digest`, or why there is none. Raises ConfigInvalid for an open folder only."""
         try:
-            data = self._read(self.folder.entry(digest))
+            data = self.read(self.folder.entry(digest))
         except OSError as error:
             return reason_of(error)
         found = record.decode(data, digest)
@@ -114,6 +114,15 @@ class DiskStore:
         except OSError:
             return
 
+    def read(self, path: str) -> bytes:
+        """A file of this volume, looked up anew where another host replaced it after this one had looked it up."""
+        try:
+            return self.ops.read(path)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return self.ops.read(path)
+
     def temporary(self) -> str:
         """A new path on the volume, for a file being written."""
         return self.folder.path(TEMPORARY, secrets.token_hex(12))
@@ -124,14 +133,6 @@ class DiskStore:
         except FileNotFoundError:
             self.ops.mkdir(path.rpartition("/")[0], self.folder.folder_mode)
             self.ops.replace(temporary, path)
-
-    def _read(self, path: str) -> bytes:
-        try:
-            return self.ops.read(path)
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-            return self.ops.read(path)  # the file was replaced on the server after this host had looked it up
 
     def _fresh(self, created: float) -> bool:
         return self._ttl is None or self._clock() - created < self._ttl
