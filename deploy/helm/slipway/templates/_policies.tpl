@@ -2,7 +2,9 @@
 
 {{/*
 What the loop's accounts may create, by policy: resource, group, accounts, and rules (a CEL expression with its message).
-`params` is the CronJob that recompiles, as the API server has it: a Job has to be what that describes.
+With `template`, `params` is the CronJob that recompiles, as the API server has it: a Job has to be what that describes.
+Such a policy is passed over while there is no CronJob. It must not deny then: that would be everybody's Jobs, because the
+API server looks for params before it asks whom a policy is about.
 */}}
 {{- define "slipway.policies" -}}
 {{- $name := include "slipway.fullname" . -}}
@@ -10,9 +12,9 @@ What the loop's accounts may create, by policy: resource, group, accounts, and r
 {{- $jobs := printf "^%s-[0-9a-f]{16}$" ($template | trunc 46) -}}
 {{- $candidates := printf "^%s-candidate-[0-9a-f]{8}$" (.Release.Name | trunc 40 | replace "." "[.]") -}}
 jobs:
+  resource: jobs
   group: batch
   accounts: [reevaluate]
-  template: true
   rules:
     - message: a Job of the loop is named after its CronJob and the artifact's digest, which is its label, too
       expression: >-
@@ -23,13 +25,22 @@ jobs:
       expression: >-
         has(object.metadata.ownerReferences) && size(object.metadata.ownerReferences) == 1
         && object.metadata.ownerReferences[0].kind == "CronJob"
-        && object.metadata.ownerReferences[0].uid == params.metadata.uid
-    - message: a Job of the loop runs the pod that its CronJob describes
-      expression: dyn(object.spec.template.spec) == dyn(params.spec.jobTemplate.spec.template.spec)
-    - message: a Job of the loop runs one pod, once
+        && object.metadata.ownerReferences[0].name == {{ $template | squote }}
+    - message: a Job of the loop runs one pod, once, with the account that recompiles
       expression: >-
         object.spec.backoffLimit == 0 && (!has(object.spec.parallelism) || object.spec.parallelism == 1)
         && (!has(object.spec.completions) || object.spec.completions == 1)
+        && object.spec.template.spec.serviceAccountName == {{ printf "%s-recompile" $name | squote }}
+pods:
+  resource: jobs
+  group: batch
+  accounts: [reevaluate]
+  template: true
+  rules:
+    - message: a Job of the loop belongs to the CronJob that there is
+      expression: object.metadata.ownerReferences[0].uid == params.metadata.uid
+    - message: a Job of the loop runs the pod that its CronJob describes
+      expression: dyn(object.spec.template.spec) == dyn(params.spec.jobTemplate.spec.template.spec)
     - message: a pod of the loop has the labels that its CronJob describes, and no annotations
       expression: >-
         !has(object.spec.template.metadata.annotations)
@@ -38,6 +49,7 @@ jobs:
         || (label in params.spec.jobTemplate.spec.template.metadata.labels
         && params.spec.jobTemplate.spec.template.metadata.labels[label] == object.spec.template.metadata.labels[label]))
 configmaps:
+  resource: configmaps
   group: ""
   accounts: [recompile]
   rules:
@@ -53,6 +65,7 @@ configmaps:
         && object.metadata.labels["app.kubernetes.io/component"] == "candidate"
         && !has(object.binaryData) && has(object.data) && object.data.all(file, file.endsWith(".json"))
 events:
+  resource: events
   group: ""
   accounts: [reevaluate, recompile]
   rules:
