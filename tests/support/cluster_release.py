@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -139,6 +140,13 @@ class Release:
             if "deletionTimestamp" not in pod["metadata"] and condition(pod, "Ready")
         }
 
+    def seconds_to_ready(self, pod: str) -> float:
+        """The time from the start of a pod's container until it counted as ready; Kubernetes keeps whole seconds."""
+        status = self.kubectl.json("get", "pod", pod)["status"]
+        ready = next(one["lastTransitionTime"] for one in status["conditions"] if one["type"] == "Ready")
+        began = status["containerStatuses"][0]["state"]["running"]["startedAt"]
+        return (datetime.fromisoformat(ready) - datetime.fromisoformat(began)).total_seconds()
+
     def restarts(self) -> dict[str, int]:
         """How often each pod's container was started again."""
         return {
@@ -204,16 +212,18 @@ def installed(
     replicas: int = 3,
     provider: Mapping[str, Any] | None = None,
     values: Mapping[str, Any] | None = None,
+    chart: Path = CHART,
 ) -> Iterator[Release]:
     """Install the chart with artifact `a`, and take everything away in the end.
 
-    `provider`: the simulator's behaviour. `values`: the chart's, besides what every release here has.
+    `provider`: the simulator's behaviour. `values`: the chart's, besides what every release here has. `chart`: another
+    version of it, packaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         release = Release(cluster, namespace, Path(folder), provider or {})
         try:
             _prepare(release)
-            _install(release, replicas, values or {})
+            _install(release, replicas, values or {}, chart)
             yield release
         finally:
             cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
@@ -261,7 +271,7 @@ def _volume(release: Release) -> list[dict[str, Any]]:
     return [{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": release.namespace}, "spec": spec}]
 
 
-def _install(release: Release, replicas: int, values: Mapping[str, Any]) -> None:
+def _install(release: Release, replicas: int, values: Mapping[str, Any], chart: Path) -> None:
     repository, _, tag = release.cluster.image.rpartition(":")
     behaviour = release._behaviour
     own: dict[str, Any] = {
@@ -280,7 +290,7 @@ def _install(release: Release, replicas: int, values: Mapping[str, Any]) -> None
         own["config"] = {"SLIPWAY_LM_BURST_SECONDS": behaviour.get("burst_seconds", 60)}
     file = release._folder / "values.yaml"
     file.write_text(json.dumps(merged(own, values)), "utf-8")
-    release.helm("install", str(CHART), "--values", str(file), *release.files("a"))
+    release.helm("install", str(chart), "--values", str(file), *release.files("a"))
     release.kubectl("create", "job", "first-ingest", f"--from=cronjob/{NAME}-ingest")
     release.ready()
 
