@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import queue
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 
 import orjson
 
+from slipway_server.cache.workers import Workers
 from slipway_server.errors import FeedbackUnavailable, RequestInvalid
 from slipway_server.runtime.types import Feedback as Given
 from slipway_server.telemetry import metrics
@@ -32,6 +33,8 @@ from slipway_server.traffic.record import pseudonym
 from slipway_server.traffic.redact import Redactor
 
 FEEDBACK = "feedback"
+SHARD = "[0-9a-f]" * 2
+"""Pattern of the folders that pieces lie in, by the first two digits of their names."""
 TIMEOUT_SECONDS = 5.0
 THREADS = 2
 MOST_WAITING = 100
@@ -76,8 +79,7 @@ class FeedbackStore:
         self._wall = wall
         self._folder = folder / FEEDBACK
         self._redactor = redactor
-        self._pool = ThreadPoolExecutor(THREADS, "slipway-feedback")
-        self._waiting = 0
+        self._workers = Workers("slipway-feedback", threads=THREADS, backlog=MOST_WAITING)
 
     async def submit(self, given: Given) -> bool:
         """Store it; returns whether it was stored before.
@@ -89,14 +91,10 @@ class FeedbackStore:
         for name in ("feedback_id", "request_id"):
             if not getattr(given, name):
                 raise RequestInvalid(f"the field {name} is empty", field=name)
-        if self._waiting >= MOST_WAITING:
-            raise self._unavailable("hangs")
-        self._waiting += 1
-        work = asyncio.get_running_loop().run_in_executor(self._pool, self._store, Feedback.of(given, now=self._wall()))
-        work.add_done_callback(self._done)
         try:
-            duplicate = await asyncio.wait_for(asyncio.shield(work), TIMEOUT_SECONDS)
-        except TimeoutError:
+            work = self._workers.submit(self._store, Feedback.of(given, now=self._wall()))
+            duplicate = await asyncio.wait_for(asyncio.wrap_future(work), TIMEOUT_SECONDS)
+        except (queue.Full, TimeoutError):
             raise self._unavailable("hangs") from None
         except OSError as error:
             raise self._unavailable(f"fails ({os.strerror(error.errno or 0).lower()})") from None
@@ -104,13 +102,8 @@ class FeedbackStore:
         return duplicate
 
     def close(self) -> None:
-        """Give the threads back; a hanging volume is not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _done(self, work: asyncio.Future[bool]) -> None:
-        self._waiting -= 1
-        if not work.cancelled():
-            work.exception()
+        """Give the threads back; one that a hanging volume holds does not keep the process from ending."""
+        self._workers.close()
 
     def _store(self, feedback: Feedback) -> bool:
         path = feedback_path(self._folder, feedback.feedback_id)
@@ -175,7 +168,7 @@ def forget_feedback(folder: Path, routing: str) -> int:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(folder.glob("??/*.json")):
+    for path in sorted(folder.glob(f"{SHARD}/*.json")):
         with suppress(OSError, orjson.JSONDecodeError):
             values = orjson.loads(path.read_bytes())
             if isinstance(values, dict) and {"feedback_id", "request_id", "time"} <= values.keys():
