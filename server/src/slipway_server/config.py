@@ -147,6 +147,7 @@ class Settings(BaseSettings):
     )
     traffic_redact: str = Field("patterns", description="Redaction: patterns and module:function, comma-separated.")
     traffic_retention_days: float = Field(30.0, gt=0, description="Recorded answers older than this are deleted.")
+    feedback_retention_days: float = Field(400.0, ge=0, description="Older feedback is deleted; 0 keeps it for ever.")
     loop_dir: Path | None = Field(None, description="Folder of the loop's results; unset means traffic_dir/loop.")
     loop_preset: Literal["daily", "weekly"] = Field("daily", description="How often live answers are re-evaluated.")
     loop_job_template: str | None = Field(None, description="In a cluster: the suspended CronJob that recompiles.")

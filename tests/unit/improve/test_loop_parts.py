@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from slipway_server.evaluation.statistics import compare_scores
 from slipway_server.improve.anchors import anchors_for, guard, humans, judged_records
 from slipway_server.improve.budget import Budget
 from slipway_server.improve.bundle import Bundle, pack
-from slipway_server.improve.claims import claim, give_back
+from slipway_server.improve.claims import beating, claim, give_back
 from slipway_server.improve.decide import DAILY, WEEKLY
 from slipway_server.improve.diagnose import Cause, diagnose
 from slipway_server.improve.labels import labelled
@@ -117,6 +119,26 @@ def test_a_claim_whose_process_died_is_taken_over_after_a_day(tmp_path: Path) ->
     assert "2 recompilations in 30 days" in again.reason
     publish(tmp_path / "gates" / f"{'d' * 16}-2026-11-20.json", {"verdict": "FAIL"})
     assert not claim(tmp_path, "d" * 64, "2026-11-20", 5 * day).granted
+
+
+def test_a_recompilation_that_shows_life_keeps_its_claim_however_long_it_takes(tmp_path: Path) -> None:
+    digest, window, hour = "d" * 64, "2026-11-20", 3600.0
+    beats, heard = itertools.count(), threading.Semaphore(0)
+
+    def wall() -> float:
+        """Of the beats: ten hours apart."""
+        heard.release()
+        return next(beats) * 10 * hour
+
+    assert claim(tmp_path, digest, window, -1.0).granted
+    with beating(tmp_path, digest, window, wall=wall, every_seconds=0):
+        for _ in range(5):
+            assert heard.acquire(timeout=60)  # four are written when the fifth begins
+        assert not claim(tmp_path, digest, window, 30.9 * hour).granted
+    last = load(next((tmp_path / "claims").glob("*.beat")))["time"]
+    assert not claim(tmp_path, digest, window, last + 0.9 * hour).granted
+    assert claim(tmp_path, digest, window, last + 1.1 * hour + 10 * hour).granted, "it is silent"
+    assert not claim(tmp_path, digest, window, last + 20 * hour).granted, "the new one has a day to begin"
 
 
 @pytest.mark.parametrize(

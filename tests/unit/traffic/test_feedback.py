@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from slipway_server.errors import FeedbackUnavailable, RequestInvalid
 from slipway_server.runtime.types import Feedback
 from slipway_server.traffic import FeedbackStore, Redactor, forget, pseudonym, read_feedback
+from slipway_server.traffic.feedback import feedback_path
 from slipway_server.traffic.redact import patterns
+from slipway_server.traffic.retention import drop_old_feedback
 
 GIVEN = Feedback(
     feedback_id="f1",
@@ -68,6 +71,22 @@ def test_a_volume_that_fails_is_said_and_may_be_tried_again(tmp_path: Path) -> N
     assert refused.value.retryable
     (tmp_path / "feedback").unlink()
     assert submit(tmp_path, GIVEN) is False
+
+
+def test_retention_deletes_what_is_old_within_a_day(tmp_path: Path) -> None:
+    day, ids = 86_400.0, [f"f{n}" for n in range(40)]
+    for feedback_id in ids:
+        submit(tmp_path, replace(GIVEN, feedback_id=feedback_id))
+    for feedback_id in ids[:20]:
+        os.utime(feedback_path(tmp_path / "feedback", feedback_id), (0, 0))
+    hours = [401 * day + 3600 * n for n in range(24)]
+    assert sum(drop_old_feedback(tmp_path, now, 0) for now in hours) == 0, "0 keeps it for ever"
+    assert sum(drop_old_feedback(tmp_path, now, 403 * day) for now in hours) == 0
+    hourly = [drop_old_feedback(tmp_path, now, 400 * day) for now in hours]
+    assert sum(hourly) == 20
+    assert max(hourly) < 20, "a bit of it each hour"
+    assert sorted(found.feedback_id for found in read_feedback(tmp_path)) == sorted(ids[20:])
+    assert submit(tmp_path, replace(GIVEN, feedback_id=ids[20])) is True, "what is kept is still known"
 
 
 def test_a_user_is_forgotten(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from slipway_server.runtime.types import Receipt
 from slipway_server.telemetry import metrics
 from slipway_server.traffic import Recorder, Redactor, TrafficConfig, forget, read_traffic, sampled
-from slipway_server.traffic.retention import drop_old
+from slipway_server.traffic.feedback import feedback_path
+from slipway_server.traffic.retention import HOURS, drop_old
 from slipway_server.traffic.segments import SegmentWriter
 
 NOON = 1_795_262_400.0
@@ -151,6 +152,21 @@ def test_retention_deletes_whole_segments(config: MakeConfig, receipt: MakeRecei
     assert drop_old(config().folder, NOON - 1) == 0
     assert drop_old(config().folder, NOON + 1) == 1
     assert not list((config().folder / "requests").iterdir())
+
+
+def test_a_server_drops_old_feedback(config: MakeConfig, tmp_path: Path) -> None:
+    path = feedback_path(tmp_path / "feedback", "old")
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    os.utime(path, (NOON, NOON))
+    hour = int(path.parent.name, 16) % HOURS
+    midnight = NOON - 43_200 + 2 * 86_400.0
+    recorder = Recorder(
+        config(feedback_retention_seconds=86_400.0, sync_seconds=0.01), wall=lambda: midnight + hour * 3600
+    )
+    while path.exists():
+        os.sched_yield()
+    asyncio.run(recorder.aclose())
 
 
 def test_forgetting_removes_one_user_and_says_so(config: MakeConfig, receipt: MakeReceipt, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,7 @@ def recompile(
 
 def run(settings: Settings, bundle: Path, *, quiet: bool, force: bool = False, **options: Any) -> dict[str, Any]:
     """Recompile after the newest alarm; returns the gate's result, or why nothing was done. Raises SlipwayError."""
+    from slipway_server.improve.claims import beating
     from slipway_server.improve.places import loop_folder
     from slipway_server.improve.recompile import recompile
     from slipway_server.improve.results import gate_path, newest_trigger, result_values, store_result, uses_of
@@ -96,7 +98,8 @@ def run(settings: Settings, bundle: Path, *, quiet: bool, force: bool = False, *
     if kept.exists() and not force:
         done: dict[str, Any] = orjson.loads(kept.read_bytes())
         return {**done, "words": f"done already after the alarm of {window}: {done['words']}", "repeated": True}
-    with open_session(settings) as session, stages(quiet=quiet, unit="runs") as progress:
+    alive = beating(loop, incumbent.digest, window) if trigger else nullcontext()
+    with alive, open_session(settings) as session, stages(quiet=quiet, unit="runs") as progress:
         plan = _plan(settings, incumbent, bundle, trigger, loop, **options)
         uses = uses_of(loop, plan.heldout.digest) + 1
         result = result_values(recompile(session, plan, progress), plan, uses)

@@ -1,20 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claims: who may recompile. One alarm gives one claim, however many re-evaluations run; 30 days give two at most.
 
-claim(folder, digest, window, now)      # Claimed, or Refused with the reason
+claim(loop, digest, window, now).granted
+with beating(loop, digest, window):     # in the process that recompiles, however long it takes
+    …
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
+from slipway_server.artifacts.files import write_atomic
 from slipway_server.improve.places import UNCOMPILED, gates, load, publish
 
+BEAT = ".beat"
 MOST = 2
 WITHIN_SECONDS = 30 * 86_400.0
-STALE_SECONDS = 86_400.0
+BEAT_SECONDS = 300.0
+SILENT_SECONDS = 3600.0
+"""A recompilation that has not been heard of for so long is dead."""
+UNBEGUN_SECONDS = 86_400.0
+"""A Job may wait so long for room in the cluster before it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +42,13 @@ class Claim:
 def claim(loop: Path, digest: str, window: str, now: float) -> Claim:
     """Ask for the recompilation of `digest` after the alarm of `window`.
 
-    A claim that came to nothing in a day (no result of the gate) belonged to a process that died: it is taken over,
-    once, since both count towards the month's two.
+    A claim without a result of the gate is taken over where its recompilation has fallen silent, or never began: once,
+    since both count towards the month's two.
     """
-    folder = loop / "claims"
-    path = folder / f"{digest[:16] or UNCOMPILED}-{window}.json"
+    path = _path(loop, digest, window)
+    folder = path.parent
     held = load(path)
-    if held is not None and (now - float(held["time"]) < STALE_SECONDS or (gates(loop) / path.name).exists()):
+    if held is not None and (_is_alive(path, float(held["time"]), now) or (gates(loop) / path.name).exists()):
         return Claim(False, f"the alarm of {window} has been acted on already")
     recent = [found for found in _times(folder) if now - found < WITHIN_SECONDS]
     if len(recent) >= MOST:
@@ -48,7 +62,41 @@ def claim(loop: Path, digest: str, window: str, now: float) -> Claim:
 
 def give_back(loop: Path, digest: str, window: str) -> None:
     """Take a claim back whose recompilation met an outage, so that a later run may try again."""
-    (loop / "claims" / f"{digest[:16] or UNCOMPILED}-{window}.json").unlink(missing_ok=True)
+    _path(loop, digest, window).unlink(missing_ok=True)
+
+
+@contextmanager
+def beating(
+    loop: Path, digest: str, window: str, *, wall: Callable[[], float] = time.time, every_seconds: float = BEAT_SECONDS
+) -> Iterator[None]:
+    """Show that the recompilation is alive for as long as this block takes, so that nobody takes its claim over.
+
+    A volume that fails costs beats, and nothing else.
+    """
+    beat, ended = _path(loop, digest, window).with_suffix(BEAT), threading.Event()
+
+    def keep() -> None:
+        while True:
+            with suppress(OSError):
+                write_atomic(beat, orjson.dumps({"time": wall()}))
+            if ended.wait(every_seconds):
+                return
+
+    threading.Thread(target=keep, name="slipway-claim-beat", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _path(loop: Path, digest: str, window: str) -> Path:
+    return loop / "claims" / f"{digest[:16] or UNCOMPILED}-{window}.json"
+
+
+def _is_alive(path: Path, made: float, now: float) -> bool:
+    """By the last beat since the claim was made; where there is none, by the claim's age."""
+    heard = float((load(path.with_suffix(BEAT)) or {"time": made})["time"])
+    return now - heard < SILENT_SECONDS if heard > made else now - made < UNBEGUN_SECONDS
 
 
 def _put_aside(path: Path, made: float) -> bool:

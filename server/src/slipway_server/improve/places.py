@@ -5,7 +5,7 @@
     artifacts/<digest>-<judge>/anchors.json            what judge and program said of the anchors when they were new
     artifacts/<digest>-<judge>/windows/<day>.json      one window's result, written once
     artifacts/<digest>-<judge>/scores/<day>-….jsonl    every judged answer's score, so that a run can be resumed
-    claims/<digest>-<day>.json                         who may recompile, for which alarm
+    claims/<digest>-<day>.json                         who may recompile, for which alarm; .beat: that it still does
     triggers/<digest>-<day>.json                       the report of that alarm without users' texts; never changed
     gates/<digest>-<day>.json                          what the recompilation came to
     rejected/…                                         compiled programs that did not pass

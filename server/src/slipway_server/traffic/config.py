@@ -23,6 +23,8 @@ class TrafficConfig:
     """Folder of the loop's results, whose newest figures servers show as metrics."""
     sample: float = 0.05
     retention_seconds: float = 30 * DAY_SECONDS
+    feedback_retention_seconds: float = 400 * DAY_SECONDS
+    """0 keeps it for ever."""
     rotate_bytes: int = 8 * 1024 * 1024
     rotate_seconds: float = 300.0
     sync_seconds: float = 1.0
@@ -44,6 +46,7 @@ class TrafficConfig:
             redactor=Redactor(allowed, hooks_named(settings.traffic_redact)),
             sample=settings.traffic_sample,
             retention_seconds=settings.traffic_retention_days * DAY_SECONDS,
+            feedback_retention_seconds=settings.feedback_retention_days * DAY_SECONDS,
         )
 
 

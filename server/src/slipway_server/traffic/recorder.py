@@ -27,7 +27,7 @@ from slipway_server.traffic.forget import forgotten, scrub
 from slipway_server.traffic.framing import frame
 from slipway_server.traffic.quality import show_quality
 from slipway_server.traffic.record import CONTEXT, Record, sampled
-from slipway_server.traffic.retention import drop_old
+from slipway_server.traffic.retention import drop_old, drop_old_feedback
 from slipway_server.traffic.segments import REQUESTS, SegmentWriter
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,7 @@ class Recorder:
         if now - self._kept_up >= UPKEEP_SECONDS and now >= self._blocked_until:
             self._kept_up = now
             drop_old(self._config.folder, self._wall() - self._config.retention_seconds)
+            drop_old_feedback(self._config.folder, self._wall(), self._config.feedback_retention_seconds)
         if self._config.loop is not None and now - self._shown >= QUALITY_SECONDS:
             self._shown = now
             show_quality(self._config.loop, self._wall())

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retention: segments are deleted as wholes, by the time of their last line."""
+"""Retention: whole files are deleted by the time of their last write, segments and pieces of feedback."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
 
+from slipway_server.traffic.feedback import FEEDBACK, SHARD
 from slipway_server.traffic.segments import REQUESTS, all_days, segments
+
+HOURS = 24
 
 
 def drop_old(folder: Path, before: float) -> int:
@@ -23,4 +26,21 @@ def drop_old(folder: Path, before: float) -> int:
                     dropped += 1
         with suppress(OSError):
             day.rmdir()
+    return dropped
+
+
+def drop_old_feedback(folder: Path, now: float, age_seconds: float) -> int:
+    """Delete feedback that is older than `age_seconds`; returns how much. 0 keeps it for ever.
+
+    One 24th of the folders each hour of the day, so that a large store costs a slow volume little at a time: what is
+    due is gone a day later at most. Any number of processes may do this at once.
+    """
+    hour, dropped = int(now // 3600) % HOURS, 0
+    shards = [shard for shard in folder.glob(f"{FEEDBACK}/{SHARD}") if int(shard.name, 16) % HOURS == hour]
+    for shard in shards if age_seconds else []:
+        for path in shard.glob("*.json"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < now - age_seconds:
+                    path.unlink()
+                    dropped += 1
     return dropped
