@@ -3,8 +3,9 @@
 
     python caller.py '{"target": "answers-slipway-headless:50051", "callers": 50, "seconds": 60}'
 
-Prints {"running": true} once every caller has had its first result. Ends after `seconds`, after `calls` of each caller,
-or at SIGTERM, when the calls under way have ended; then prints the report as JSON lines, which `cluster_load` reads:
+Begins once a server says SERVING. Prints {"running": true} once every caller has had its first result. Ends after
+`seconds`, after `calls` of each caller, or at SIGTERM, when the calls under way have ended; then prints the report as
+JSON lines, which `cluster_load` reads:
 {"strings": […]}, {"rows": [[…], …]} many times, {"done": <number of rows>}. A row has the fields of cluster_load.Call,
 texts as indices into the strings, times in seconds since the epoch. Its code is OK, a gRPC status, or CLIENT for any
 other exception.
@@ -112,11 +113,20 @@ class Crowd:
             AsyncSlipwayClient(plan.target, deadline_seconds=plan.deadline_seconds, options=plan.options)
             for _ in range(min(plan.channels, plan.callers))
         ]
+        await asyncio.gather(*(self._reached(client) for client in clients))
         ending = asyncio.get_running_loop().call_later(plan.seconds, self.stop)
         await asyncio.gather(*(self._caller(clients[n % len(clients)], n) for n in range(plan.callers)))
         ending.cancel()
         await asyncio.gather(*(client.close() for client in clients))
         return self._journal
+
+    async def _reached(self, client: AsyncSlipwayClient) -> None:
+        """Wait for a server: a name that has just got its first address may not be known everywhere yet."""
+        while not self._stop.is_set():
+            with contextlib.suppress(SlipwayClientError):
+                if await client.health(deadline_seconds=2):
+                    return
+            await self._wait(0.2)
 
     async def _caller(self, client: AsyncSlipwayClient, caller: int) -> None:
         number = 0

@@ -50,7 +50,7 @@ class Call:
         return self.ended - self.started
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """Every call of one run, in the order of their ends."""
 
@@ -78,9 +78,9 @@ class Report:
         times = sorted(call.seconds for call in self.calls if call.code == "OK")
         return times[min(len(times) - 1, int(share * len(times)))]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """What there was, for the message of a failed test."""
-        first = [f"{call.code} {call.reason} after {call.seconds:.2f} s" for call in self.failed[:5]]
+        first = [f"{call.code} {call.reason} {call.started:.2f}-{call.ended:.2f}" for call in self.failed[:8]]
         return f"{len(self.calls)} calls, {dict(self.count('code'))}, by server {dict(self.count('server'))} {first}"
 
 
