@@ -70,3 +70,43 @@
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{/* The pod of a recompilation; the policies read it, too. */}}
+{{- define "slipway.recompilePod" -}}
+{{- with .Values.loop.recompile -}}
+{{ include "slipway.pod" (dict "Values" $.Values "token" true) }}
+serviceAccountName: {{ include "slipway.fullname" $ }}-recompile
+restartPolicy: Never
+{{- with include "slipway.placement" $ | trim }}
+{{- . | nindent 0 }}
+{{- end }}
+containers:
+  - name: recompile
+    image: {{ include "slipway.recompileImage" $ | quote }}
+    {{- include "slipway.containerBesidesImage" $ | nindent 4 }}
+    command: [slipway, recompile]
+    args:
+      - --bundle={{ include "slipway.bundlePath" $ }}
+      - --publish
+      - --out=/var/lib/slipway/{{ .candidates }}
+      {{- with .maxCalls }}
+      - --max-calls={{ int64 . }}
+      {{- end }}
+      {{- with .maxCostUsd }}
+      - --max-cost-usd={{ . }}
+      {{- end }}
+    env:
+      {{- include "slipway.loopEnv" $ | trim | nindent 6 }}
+      - {name: SLIPWAY_LOOP_RELEASE, value: {{ $.Release.Name | quote }}}
+      - {name: SLIPWAY_LOOP_CHART, value: {{ .chart | quote }}}
+      {{- with include "slipway.extraEnv" $ | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
+    resources:
+      {{- toYaml .resources | nindent 6 }}
+    volumeMounts:
+      {{- include "slipway.loopMounts" $ | trim | nindent 6 }}
+volumes:
+  {{- include "slipway.loopVolumes" $ | trim | nindent 2 }}
+{{- end }}
+{{- end }}
