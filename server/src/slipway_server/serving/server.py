@@ -29,8 +29,8 @@ from slipway_server.serving.readiness import Readiness
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 KEEPALIVE_SECONDS = 120
-MIN_PING_INTERVAL_SECONDS = 10
-"""A client that pings more often is cut off; ours pings every 20 s (slipway_client), which leaves a margin."""
+MIN_PING_INTERVAL_SECONDS = 5
+"""A client that pings more often is cut off; ours pings every 10 s (slipway_client), which leaves a margin."""
 
 
 def channel_options(config: ServingConfig) -> list[tuple[str, int]]:
