@@ -14,7 +14,7 @@ WARNINGS = {
     "default": {"networkPolicy.enabled"},
     "everything": set(),
     "tryout": {"volume.mode", "verifyHook.enabled", "networkPolicy.enabled"},
-    "loop": {"gate.floor", "networkPolicy.enabled"},
+    "loop": {"gate.floor"},
 }
 
 

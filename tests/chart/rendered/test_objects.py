@@ -245,6 +245,24 @@ def test_a_policy_lets_in_callers_scrapers_and_helm_test_and_out_what_is_needed(
     assert [port["port"] for port in narrow["egress"][1]["ports"]] == [443]
 
 
+def test_jobs_take_no_calls_and_reach_what_they_need(objects: Render) -> None:
+    spec = objects("everything")["NetworkPolicy", f"{NAME}-jobs"]["spec"]
+    labels = spec["podSelector"]["matchLabels"]
+    for (kind, name), one in objects("everything").items():
+        if kind in ("CronJob", "Job", "Pod"):
+            job = one["spec"].get("jobTemplate", {}).get("spec", one["spec"])
+            metadata = job["template"]["metadata"] if "template" in job else one["metadata"]
+            assert labels.items() <= metadata["labels"].items(), name
+            assert metadata["labels"]["app.kubernetes.io/component"] != "server", name
+    assert (spec["policyTypes"], "ingress" in spec) == (["Ingress", "Egress"], False)
+    [_, servers, backends, extra] = spec["egress"]
+    assert servers["to"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "server"
+    assert [port["port"] for port in backends["ports"]] == [443]
+    assert extra["ports"][0]["port"] == 3128
+    with_loop = objects("loop")["NetworkPolicy", f"{NAME}-jobs"]["spec"]["egress"]
+    assert [port["port"] for port in with_loop[-1]["ports"]] == [443, 6443]
+
+
 # ---- names
 
 
