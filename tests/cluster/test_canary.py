@@ -17,7 +17,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 STEPS = (0, 1000, 5000, 0)
 FOLLOW_SECONDS = 90
-WEIGHT = ("slipway_routing_weight_bps", ("candidate",))
 
 
 @pytest.fixture
@@ -35,11 +34,7 @@ def weigh(release: Release, weight: int) -> float:
     """Give the candidate a share; the seconds until every pod follows."""
     began = time.monotonic()
     release.upgrade("--set", f"variants.candidate.weight={weight}")
-    eventually(
-        lambda: all(release.metrics(pod)[WEIGHT] == weight for pod in release.pods()),
-        f"every pod gives the candidate {weight}",
-        FOLLOW_SECONDS,
-    )
+    eventually(lambda: release.shares() == {weight}, f"every pod gives the candidate {weight}", FOLLOW_SECONDS)
     return time.monotonic() - began
 
 

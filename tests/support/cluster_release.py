@@ -140,6 +140,11 @@ class Release:
             if "deletionTimestamp" not in pod["metadata"] and condition(pod, "Ready")
         }
 
+    def shares(self) -> set[float]:
+        """The candidate's share in basis points, as the pods have it: one, once all follow."""
+        share = ("slipway_routing_weight_bps", ("candidate",))
+        return {self.metrics(pod).get(share, 0) for pod in self.pods()}
+
     def seconds_to_ready(self, pod: str) -> float:
         """The time from the start of a pod's container until it counted as ready; Kubernetes keeps whole seconds."""
         status = self.kubectl.json("get", "pod", pod)["status"]
