@@ -9,6 +9,10 @@ with drifting_world.opened(folder) as world:
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -93,6 +97,10 @@ class World:
                 "SLIPWAY_LM_MODEL": settings.lm_model,
                 "SLIPWAY_LM_BASE_URL": settings.lm_base_url,
                 "SLIPWAY_LM_API_KEY": "k",
+                "SLIPWAY_LM_MAX_ATTEMPTS": settings.lm_max_attempts,
+                "SLIPWAY_LM_ATTEMPT_TIMEOUT_SECONDS": settings.lm_attempt_timeout_seconds,
+                "SLIPWAY_LM_RETRY_AFTER_CAP_SECONDS": settings.lm_retry_after_cap_seconds,
+                "SLIPWAY_LM_QUEUE_CAP_SECONDS": settings.lm_queue_cap_seconds,
                 "DSPY_CACHEDIR": settings.cache_dir,
             }.items()
         }
@@ -109,6 +117,21 @@ class World:
     def now(self) -> str:
         """Three in the morning after the last day that was served, as `--until` takes it."""
         return datetime.fromtimestamp(self.start + self.day * DAY + 3 * 3600, UTC).strftime("%Y-%m-%dT%H:%M")
+
+    def launch(self, *words: str) -> subprocess.Popen[bytes]:
+        """`slipway …` as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-c", "from slipway_server.cli import main; main()", *words],
+            cwd=self.folder,
+            env={**os.environ, **self.environment, "PYTHONPATH": str(Path(drifting.__file__).parent)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def continued_in(self, folder: Path) -> World:
+        """The same deployment up to now, to go on in another folder; provider and loop are shared."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return replace(self, folder=folder, overrides=dict(self.overrides), serving=dict(self.serving))
 
     def change_corpus(self, *, changed: bool) -> None:
         asyncio.run(ingest(self.settings, drifting.documents(changed=changed)))

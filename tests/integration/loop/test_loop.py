@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +15,6 @@ import orjson
 import pytest
 
 from slipway_server.artifacts import load
-from slipway_server.cli import main
 from slipway_server.errors import ConfigInvalid, DatasetInvalid, ProviderAuth
 from slipway_server.evaluation import metric_named
 from slipway_server.improve.anchors import anchors_for
@@ -28,75 +24,8 @@ from slipway_server.improve.places import Places, loop_folder
 from slipway_server.improve.reevaluate import Setup
 from slipway_server.improve.round import run_round
 from slipway_server.runtime.session import open_session
-from slipway_server.telemetry import logs
 
 Slipway = Callable[..., tuple[int, Any]]
-
-
-@pytest.fixture
-def slipway(world: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slipway:
-    """`slipway("reevaluate", …)`: exit code and the JSON that it prints."""
-    monkeypatch.chdir(world.folder)
-    monkeypatch.setattr(logs, "configure", lambda level, style: None)  # it would replace pytest's own handlers
-
-    def run(*words: str) -> tuple[int, Any]:
-        for key, value in world.environment.items():
-            monkeypatch.setenv(key, value)
-        monkeypatch.setattr("sys.argv", ["slipway", *words, "--json"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), orjson.loads(printed.out) if printed.out else printed.err
-
-    return run
-
-
-def test_a_changed_corpus_is_found_recompiled_and_gated(world: Any, slipway: Slipway) -> None:
-    bundle = ("--bundle", str(world.bundle.folder))
-    incumbent = world.store.list()[0].manifest.digest
-    world.serve(14, 80)
-    code, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
-    assert (code, report["verdict"], report["judged_now"]) == (0, "BASELINING", 14 * 80)
-    world.serve(1, 80)
-    _, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
-    assert (report["verdict"], report["judged_now"]) == ("HEALTHY", 80)
-    assert report["baseline"]["mean"] > 0.95
-    assert report["baseline"]["day_sd"] == 0
-    assert slipway("recompile", *bundle) == (1, {"verdict": "NOT_DEGRADED", "words": report_words(slipway, bundle)})
-
-    world.change_corpus(changed=True)
-    world.serve(4, 80)
-    world.correct(40)
-    _, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
-    assert report["verdict"] == "DEGRADED", report["reason"]
-    assert [point["verdict"] for point in report["series"][-4:]] == ["WATCH", "WATCH", "WATCH", "DEGRADED"]
-    assert report["diagnosis"]["cause"] == "retrieval"
-    assert report["guard"]["flips"] == 0
-    assert report["recompile"]["granted"]
-    page = Path(report["path"]).with_suffix(".html").read_text()
-    assert "DEGRADED" in page
-    assert "<script" not in page
-    assert "http" not in page.replace("http-equiv", "")
-
-    entries = {entry.manifest.digest: entry for entry in world.store.list()}
-    assert entries[incumbent].current
-    [candidate] = [entry for digest, entry in entries.items() if digest != incumbent]
-    assert candidate.manifest.parent == incumbent
-    assert candidate.manifest.data["trigger"].name == report["recompile"]["window"]
-    assert candidate.manifest.data["feedback"].examples == 40
-    code, result = slipway("recompile", *bundle)
-    assert (code, result["verdict"], result["repeated"]) == (0, "PASS", True)
-    assert result["comparison"]["difference"] > 0.5
-    assert result["candidate"]["digest"] == candidate.manifest.digest
-
-    _, report = slipway("reevaluate", *bundle, "--until", world.now, "--on-degraded", "run")
-    assert (report["judged_now"], report["recompile"]["granted"]) == (0, False)
-    assert len(world.store.list()) == 2
-
-
-def report_words(slipway: Slipway, bundle: tuple[str, str]) -> str:
-    return str(slipway("recompile", *bundle)[1]["words"])
-
 
 SMALL = replace(DAILY, judged=30, confirm_judged=30, baseline_judged=40, minimum=20, baseline=100, baseline_windows=3)
 
@@ -122,51 +51,14 @@ def round_of(world: Any) -> dict[str, Any]:
         return run_round(session, setup, loaded.name)
 
 
-@pytest.mark.parametrize("trouble", ["rate-limit", "unavailable", "hang"])
-def test_a_provider_in_trouble_gives_no_verdict_on_quality(world: Any, trouble: str) -> None:
-    world.overrides = {"judge_metric": "drifting:judged_by_lm"}
-    world.serve(5, 40)
-    assert round_of(world)["verdict"] == "HEALTHY"
-
-    world.serve(1, 20)
-    patient, world.overrides = world.overrides, {**world.overrides, "lm_attempt_timeout_seconds": 0.1}
-    world.provider.configure(fault=trouble, retry_after_seconds=0.01)
-    _, failed = world.serve(1, 3, use_cache=False)
-    assert failed == 3
-    world.serve(3, 30)
-    report = round_of(world)
-    assert report["verdict"] == "INCONCLUSIVE"
-    assert report["void"]
-    assert report["diagnosis"]["cause"] == "capacity"
-    assert len(report["series"]) == 5
-    assert not report["recompile"]["wanted"]
-    assert not list(loop_folder(world.settings).glob("claims/*"))
-
-    world.provider.configure(fault="none")
-    world.overrides = patient
-    report = round_of(world)
-    assert [point["verdict"] for point in report["series"][5:]] == ["HEALTHY", "INCONCLUSIVE", *["HEALTHY"] * 3]
-
-
 def test_two_at_once_recompile_once(world: Any) -> None:
     world.serve(15, 75)
     world.change_corpus(changed=True)
     world.serve(4, 75)
     world.correct(40)
-    code = "from slipway_server.cli import main; main()"
     bundle = str(world.bundle.folder)
     words = ["reevaluate", "--bundle", bundle, "--until", world.now, "--on-degraded", "run", "--json"]
-    environment = {**os.environ, **world.environment, "PYTHONPATH": str(Path(drifting.__file__).parent)}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *words],
-            cwd=world.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(2)
-    ]
+    both = [world.launch(*words) for _ in range(2)]
     reports = []
     for process in both:
         out, error = process.communicate(timeout=300)

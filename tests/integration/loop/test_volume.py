@@ -24,10 +24,12 @@ from slipway_client import AsyncSlipwayClient, Unavailable
 from slipway_server.traffic import Feedback, Traffic, read_feedback, read_traffic
 
 SLIPWAY = str(Path(sys.executable).with_name("slipway"))
-PATIENCE_SECONDS = 60
-DEADLINE_SECONDS = 30
+PATIENCE_SECONDS = 120
+DEADLINE_SECONDS = 60
 """Of each request. A volume that hangs does so for good: a request that waited for it would fail."""
 QUEUE = 1000
+
+pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass
