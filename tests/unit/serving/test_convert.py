@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from slipway.v1 import receipt_pb2
 from slipway_server.errors import InputWrongType, ProgramFailed
+from slipway_server.request import Citation
+from slipway_server.runtime.types import Receipt
 from slipway_server.serving import convert
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
@@ -71,3 +73,47 @@ def test_a_negative_duration_is_none_at_all() -> None:
 def test_every_cache_tier_of_the_contract_has_a_name() -> None:
     named = {receipt_pb2.CacheTier.Value(f"CACHE_TIER_{name.upper()}") for name in convert._TIERS}
     assert named == set(receipt_pb2.CacheTier.values()) - {receipt_pb2.CACHE_TIER_UNSPECIFIED}
+
+
+def test_every_fact_of_a_receipt_is_written() -> None:
+    facts = Receipt(
+        request_id="id-1",
+        program="package:Program",
+        artifact="name",
+        artifact_digest="d" * 64,
+        variant="candidate",
+        model="openai/m",
+        cache="joined",
+        lm_calls=2,
+        attempts=3,
+        waits_seconds={"retry": 0.25},
+        prompt_tokens=5,
+        completion_tokens=7,
+        cost_usd=0.0,
+        collection_version="docs-1",
+        citations=(Citation("1", "Ships", 0.5), Citation("2", "", 0.0)),
+        elapsed_seconds=1.5,
+        server="pod-1",
+    )
+    message = receipt_pb2.Receipt()
+    convert.write_receipt(facts, message)
+    assert {field.name for field, _ in message.ListFields()} == set(receipt_pb2.Receipt.DESCRIPTOR.fields_by_name)
+    assert json_format.MessageToDict(message, preserving_proto_field_name=True) == {
+        "request_id": "id-1",
+        "program": "package:Program",
+        "artifact": "name",
+        "artifact_digest": "d" * 64,
+        "variant": "candidate",
+        "model": "openai/m",
+        "cache": "CACHE_TIER_JOINED",
+        "lm_calls": 2,
+        "attempts": 3,
+        "waits": [{"kind": "retry", "duration": "0.250s"}],
+        "prompt_tokens": "5",
+        "completion_tokens": "7",
+        "cost_usd": 0.0,
+        "collection_version": "docs-1",
+        "citations": [{"passage_id": "1", "title": "Ships", "score": 0.5}, {"passage_id": "2"}],
+        "elapsed": "1.500s",
+        "server": "pod-1",
+    }

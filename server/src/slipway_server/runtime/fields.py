@@ -90,6 +90,8 @@ class InputFields:
         return values
 
     def _typed(self, name: str, value: Any) -> Any:
+        if isinstance(value, str) and self._fields[name].annotation is str and value.isascii():
+            return value  # as most are; the way through JSON finds what is wrong with others
         try:
             return self._types[name].validate_json(json.dumps(_whole_numbers(value)), strict=True)
         except ValidationError as error:

@@ -11,16 +11,20 @@ from slipway_server.runtime.types import ArtifactInfo, Receipt
 
 _HOST = socket.gethostname()
 _DEAREST_FIRST = ("memo", "miss", "joined", "disk", "memory", "bypass")
+_PAID = frozenset(("miss", "bypass"))
 
 
 def cache_tier(tiers: Mapping[str, int]) -> str:
     """The dearest place that an answer came from; empty where no LM was asked."""
-    return next((tier for tier in _DEAREST_FIRST if tiers.get(tier)), "")
+    for tier in _DEAREST_FIRST:
+        if tier in tiers:
+            return tier
+    return ""
 
 
 def from_cache(tiers: Mapping[str, int]) -> bool:
     """Whether a cache, or another request's call, had a part in an answer, so that its latency says little."""
-    return any(count for tier, count in tiers.items() if tier not in ("miss", "bypass"))
+    return not tiers.keys() <= _PAID
 
 
 def receipt(

@@ -6,9 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -19,37 +17,45 @@ from slipway_server.request import RequestContext
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Entry:
-    """What the log event is made of, besides the request's account."""
+class Logged:
+    """Around one RPC: logs it when the block ends.
 
-    response: Any = None
+    An unexpected exception is logged whole, and leaves as InternalError. `response` is set by the block; its receipt
+    goes into the log event.
+    """
 
+    __slots__ = ("_context", "_method", "_scope", "_started", "response")
 
-@contextmanager
-def logged(method: str, scope: RequestContext, context: grpc.aio.ServicerContext) -> Iterator[Entry]:
-    """Log the RPC when this block ends. An unexpected exception is logged whole and leaves as InternalError."""
-    started = time.perf_counter()
-    entry = Entry()
-    code: str = grpc.StatusCode.OK.name
-    failure: BaseException | None = None
-    try:
-        yield entry
-    except asyncio.CancelledError:
-        code = cancelled_code(context)
-        raise
-    except SlipwayError as error:
-        code, failure = error.code, error
-        raise
-    except Exception as error:
-        code, failure = Code.INTERNAL, error
-        raise InternalError(f"an internal fault; the server's log has it under {scope.request_id}") from error
-    finally:
-        if log.isEnabledFor(_level(failure)):
-            fields = _fields(scope, entry.response, failure)
-            fields |= {"method": method, "code": str(code), "elapsed_seconds": round(time.perf_counter() - started, 4)}
-            unexpected = None if isinstance(failure, SlipwayError) else failure
-            log.log(_level(failure), "rpc", extra=fields, exc_info=unexpected)
+    def __init__(self, method: str, scope: RequestContext, context: grpc.aio.ServicerContext) -> None:
+        self._method = method
+        self._scope = scope
+        self._context = context
+        self._started = time.perf_counter()
+        self.response: Any = None
+
+    def __enter__(self) -> Logged:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        failure = error if isinstance(error, Exception) else None  # others: cancelled, or the process ends
+        level = _level(failure)
+        if log.isEnabledFor(level):
+            fields = _fields(self._scope, self.response, failure) | {
+                "method": self._method,
+                "code": self._code(error),
+                "elapsed_seconds": round(time.perf_counter() - self._started, 4),
+            }
+            log.log(level, "rpc", extra=fields, exc_info=None if isinstance(failure, SlipwayError) else failure)
+        if failure is not None and not isinstance(failure, SlipwayError):
+            text = f"an internal fault; the server's log has it under {self._scope.request_id}"
+            raise InternalError(text) from failure
+
+    def _code(self, error: BaseException | None) -> str:
+        if error is None:
+            return grpc.StatusCode.OK.name
+        if isinstance(error, asyncio.CancelledError):
+            return cancelled_code(self._context)
+        return str(error.code if isinstance(error, SlipwayError) else Code.INTERNAL)
 
 
 def cancelled_code(context: grpc.aio.ServicerContext) -> str:

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from slipway.v1 import artifact_pb2, feedback_pb2, receipt_pb2
@@ -60,31 +61,49 @@ def _from_value(value: Value, field: str) -> Any:
 
 def outputs_to_struct(outputs: Mapping[str, Any]) -> Struct:
     """JSON values as a Struct. Raises ProgramFailed for what JSON does not have, such as NaN."""
-    return Struct(fields={name: _to_value(value, name) for name, value in outputs.items()})
+    struct = Struct()
+    fields = struct.fields
+    for name, value in outputs.items():
+        _write(value, fields[name], name)
+    return struct
 
 
-def _to_value(value: Any, field: str) -> Value:
+def _write(value: Any, target: Value, field: str) -> None:
+    """Write `value` into `target`; a message made apart would be copied into its parent."""
     if isinstance(value, str):
-        return Value(string_value=value)
-    if value is None:
-        return Value(null_value=0)  # type: ignore[arg-type]
-    if isinstance(value, bool):
-        return Value(bool_value=value)
-    if isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
-        return Value(string_value=str(value))
-    if isinstance(value, int | float) and math.isfinite(value):
-        return Value(number_value=value)
-    if isinstance(value, Mapping):
-        return Value(struct_value=Struct(fields={str(key): _to_value(item, field) for key, item in value.items()}))
-    if isinstance(value, list | tuple):
-        return Value(list_value=ListValue(values=[_to_value(item, field) for item in value]))
-    raise ProgramFailed(f"output field {field!r} has a value that JSON cannot hold", field=field)
+        target.string_value = value
+    elif value is None:
+        target.null_value = 0  # type: ignore[assignment]
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
+        target.string_value = str(value)
+    elif isinstance(value, int | float) and math.isfinite(value):
+        target.number_value = value
+    elif isinstance(value, Mapping):
+        target.struct_value.SetInParent()
+        fields = target.struct_value.fields
+        for key, item in value.items():
+            _write(item, fields[str(key)], field)
+    elif isinstance(value, list | tuple):
+        target.list_value.SetInParent()
+        values = target.list_value.values
+        for item in value:
+            _write(item, values.add(), field)
+    else:
+        raise ProgramFailed(f"output field {field!r} has a value that JSON cannot hold", field=field)
 
 
 def duration(seconds: float) -> Duration:
     """Seconds, to the nanosecond; never negative."""
-    nanos = max(0, round(seconds * 1e9))
-    return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+    written = Duration()
+    write_duration(seconds, written)
+    return written
+
+
+def write_duration(seconds: float, target: Duration) -> None:
+    """The same, into a message's field."""
+    target.seconds, target.nanos = divmod(max(0, round(seconds * 1e9)), 1_000_000_000)
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
@@ -95,32 +114,33 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def citations(found: Sequence[Citation]) -> list[receipt_pb2.Citation]:
-    return [receipt_pb2.Citation(passage_id=c.passage_id, title=c.title, score=c.score) for c in found]
+def write_receipt(facts: Receipt, target: receipt_pb2.Receipt) -> None:
+    """Write `facts` into a response's receipt, which is empty: what is zero or absent there stays so."""
+    target.request_id = facts.request_id
+    target.program = facts.program
+    target.artifact = facts.artifact
+    target.artifact_digest = facts.artifact_digest
+    target.variant = facts.variant
+    target.model = facts.model
+    target.cache = _TIERS.get(facts.cache, receipt_pb2.CACHE_TIER_UNSPECIFIED)
+    target.lm_calls = facts.lm_calls
+    target.attempts = facts.attempts
+    for kind, seconds in facts.waits_seconds.items():
+        write_duration(seconds, target.waits.add(kind=kind).duration)
+    target.prompt_tokens = facts.prompt_tokens
+    target.completion_tokens = facts.completion_tokens
+    if facts.cost_usd is not None:
+        target.cost_usd = facts.cost_usd
+    target.collection_version = facts.collection_version
+    write_citations(facts.citations, target.citations)
+    write_duration(facts.elapsed_seconds, target.elapsed)
+    target.server = facts.server
 
 
-def receipt(facts: Receipt) -> receipt_pb2.Receipt:
-    return receipt_pb2.Receipt(
-        request_id=facts.request_id,
-        program=facts.program,
-        artifact=facts.artifact,
-        artifact_digest=facts.artifact_digest,
-        variant=facts.variant,
-        model=facts.model,
-        cache=_TIERS.get(facts.cache, receipt_pb2.CACHE_TIER_UNSPECIFIED),
-        lm_calls=facts.lm_calls,
-        attempts=facts.attempts,
-        waits=[
-            receipt_pb2.Wait(kind=kind, duration=duration(seconds)) for kind, seconds in facts.waits_seconds.items()
-        ],
-        prompt_tokens=facts.prompt_tokens,
-        completion_tokens=facts.completion_tokens,
-        cost_usd=facts.cost_usd,
-        collection_version=facts.collection_version,
-        citations=citations(facts.citations),
-        elapsed=duration(facts.elapsed_seconds),
-        server=facts.server,
-    )
+def write_citations(found: Sequence[Citation], target: RepeatedCompositeFieldContainer[receipt_pb2.Citation]) -> None:
+    """Append `found` to a repeated field."""
+    for cited in found:
+        target.add(passage_id=cited.passage_id, title=cited.title, score=cited.score)
 
 
 def feedback(request: feedback_pb2.SubmitFeedbackRequest) -> Feedback:

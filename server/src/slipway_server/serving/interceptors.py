@@ -7,9 +7,8 @@ import asyncio
 import logging
 import random
 import time
-import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 import grpc
 
@@ -23,8 +22,9 @@ from slipway_server.errors import (
     ServerBusy,
     SlipwayError,
 )
-from slipway_server.request import RequestContext
+from slipway_server.request import RequestContext, new_request_id
 from slipway_server.serving import access
+from slipway_server.serving.begun import Begun
 from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.readiness import Readiness, State
 from slipway_server.serving.status import status
@@ -34,123 +34,141 @@ OUR_METHODS = "/slipway."
 REQUEST_ID_KEY = "x-request-id"
 ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
 MAX_REQUEST_ID_LENGTH = 128
+OK: str = grpc.StatusCode.OK.name
 
 log = logging.getLogger(__name__)
 
-Behaviour = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+Behaviour = Callable[[Any, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]
 
 
 def interceptors(config: ServingConfig, readiness: Readiness) -> list[grpc.aio.ServerInterceptor]:
-    """The stack, outermost first."""
+    """The stack, outermost first. To gRPC it is one interceptor: it would ask each for a handler at every RPC."""
     return [
-        ErrorStatus(),
-        Measure(),
-        RequestScope(config.max_deadline_seconds),
-        Deadline(),
-        Admission(config.max_concurrent_requests, readiness),
+        Layers(
+            ErrorStatus(),
+            Measure(),
+            RequestScope(config.max_deadline_seconds),
+            Deadline(),
+            Admission(config.max_concurrent_requests, readiness),
+        )
     ]
 
 
-class UnaryInterceptor(grpc.aio.ServerInterceptor):
-    """Base: subclasses say what happens `around` one unary call. A handler is wrapped once, not for every RPC."""
+class Layer(Protocol):
+    """One concern around a unary call."""
 
-    def __init__(self) -> None:
+    def around(self, method: str, inner: Behaviour) -> Behaviour:
+        """`inner` with this concern around it. Asked once per method, so what depends on the method alone is cheap."""
+        ...
+
+
+class Layers(grpc.aio.ServerInterceptor):
+    """Puts `layers`, outermost first, around each of our methods when it is called for the first time."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self._layers = layers
         self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
-
-    async def around(self, method: str, inner: Behaviour, message: Any, context: grpc.aio.ServicerContext) -> Any:
-        raise NotImplementedError
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        handler = await continuation(handler_call_details)
         path: str = handler_call_details.method
-        if handler is None or not path.startswith(OUR_METHODS):
-            return handler
-        if path not in self._wrapped:
-            self._wrapped[path] = self._wrap(path, handler)
-        return self._wrapped[path]
+        known = self._wrapped.get(path)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
+        if handler is not None and path.startswith(OUR_METHODS):
+            self._wrapped[path] = handler = self._wrap(path, handler)
+        return handler
 
     def _wrap(self, path: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        method, inner = path.lstrip("/"), handler.unary_unary
-
-        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
-            return await self.around(method, inner, message, context)
-
+        behaviour: Behaviour = handler.unary_unary
+        for layer in reversed(self._layers):
+            behaviour = layer.around(path.lstrip("/"), behaviour)
         return grpc.unary_unary_rpc_method_handler(behaviour, handler.request_deserializer, handler.response_serializer)
 
 
-class ErrorStatus(UnaryInterceptor):
+class ErrorStatus:
     """Turns every exception into a status of the catalogue; the text of others never reaches a caller."""
 
-    async def around(self, method: str, inner: Behaviour, message: Any, context: grpc.aio.ServicerContext) -> Any:
-        try:
-            return await inner(message, context)
-        except grpc.aio.AbortError:
-            raise
-        except SlipwayError as error:
-            failure = error
-        except Exception:
-            log.exception("interceptor failed", extra={"method": method})
-            failure = InternalError("an internal fault; the server's log has it")
-        code, text, trailers = status(failure, context.time_remaining())
-        await context.abort(code, text, (*context.trailing_metadata(), *trailers))
-        raise AssertionError("abort raises")
+    def around(self, method: str, inner: Behaviour) -> Behaviour:
+        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                return await inner(message, context)
+            except grpc.aio.AbortError:
+                raise
+            except SlipwayError as error:
+                failure = error
+            except Exception:
+                log.exception("interceptor failed", extra={"method": method})
+                failure = InternalError("an internal fault; the server's log has it")
+            code, text, trailers = status(failure, context.time_remaining())
+            await context.abort(code, text, (*context.trailing_metadata(), *trailers))
+            raise AssertionError("abort raises")
+
+        return behaviour
 
 
-class Measure(UnaryInterceptor):
-    """Duration by method and code, requests under way, repeated attempts, errors by reason."""
+class Measure:
+    """Duration by method and code, requests under way, errors by reason."""
 
-    async def around(self, method: str, inner: Behaviour, message: Any, context: grpc.aio.ServicerContext) -> Any:
-        started = time.perf_counter()
-        code = grpc.StatusCode.OK.name
+    def around(self, method: str, inner: Behaviour) -> Behaviour:
         in_flight = metrics.RPC_IN_FLIGHT.labels(method)
-        in_flight.inc()
-        if any(key == ATTEMPTS_KEY for key, _ in context.invocation_metadata()):
-            metrics.RPC_RETRIES_SEEN.labels(method).inc()
-        try:
-            return await inner(message, context)
-        except SlipwayError as error:
-            code = error.code
-            metrics.ERRORS.labels(error.reason).inc()
-            raise
-        except asyncio.CancelledError:
-            code = access.cancelled_code(context)
-            raise
-        except BaseException:
-            code = Code.INTERNAL
-            raise
-        finally:
-            in_flight.dec()
-            metrics.RPC_DURATION.labels(method, str(code)).observe(time.perf_counter() - started)
+
+        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+            started = time.perf_counter()
+            code = OK
+            in_flight.inc()
+            try:
+                return await inner(message, context)
+            except SlipwayError as error:
+                code = error.code
+                metrics.ERRORS.labels(error.reason).inc()
+                raise
+            except asyncio.CancelledError:
+                code = access.cancelled_code(context)
+                raise
+            except BaseException:
+                code = Code.INTERNAL
+                raise
+            finally:
+                in_flight.dec()
+                metrics.RPC_DURATION.labels(method, str(code)).observe(time.perf_counter() - started)
+
+        return behaviour
 
 
-class RequestScope(UnaryInterceptor):
-    """Gives the request its id, deadline and account, and leaves one log event about it.
+class RequestScope:
+    """Gives the request its id, deadline and account, counts repeated attempts, and leaves one log event about it.
 
     The id: the message's `request_id`, else the metadata `x-request-id`, else a new one. It goes back in the trailer.
     The deadline: the caller's, cut to the configured one, which also serves callers without any.
     """
 
     def __init__(self, max_deadline_seconds: float) -> None:
-        super().__init__()
         self._max_deadline_seconds = max_deadline_seconds
 
-    async def around(self, method: str, inner: Behaviour, message: Any, context: grpc.aio.ServicerContext) -> Any:
-        given = getattr(message, "request_id", "") or dict(context.invocation_metadata()).get(REQUEST_ID_KEY, "")
-        acceptable = _acceptable_id(given)
-        scope = RequestContext(given if acceptable and given else uuid.uuid4().hex, self._deadline(context))
-        context.set_trailing_metadata(((REQUEST_ID_KEY, scope.request_id),))
-        with request_scope.opened(scope), access.logged(method, scope, context) as entry:
-            if not acceptable:
-                raise RequestInvalid(
-                    f"request_id must be at most {MAX_REQUEST_ID_LENGTH} printable ASCII characters",
-                    field="request_id",
-                )
-            entry.response = await inner(message, context)
-            return entry.response
+    def around(self, method: str, inner: Behaviour) -> Behaviour:
+        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+            metadata = dict(context.invocation_metadata())
+            if ATTEMPTS_KEY in metadata:
+                metrics.RPC_RETRIES_SEEN.labels(method).inc()
+            given = getattr(message, "request_id", "") or metadata.get(REQUEST_ID_KEY, "")
+            acceptable = _acceptable_id(given)
+            scope = RequestContext(given if acceptable and given else new_request_id(), self._deadline(context))
+            context.set_trailing_metadata(((REQUEST_ID_KEY, scope.request_id),))
+            with request_scope.opened(scope), access.Logged(method, scope, context) as entry:
+                if not acceptable:
+                    raise RequestInvalid(
+                        f"request_id must be at most {MAX_REQUEST_ID_LENGTH} printable ASCII characters",
+                        field="request_id",
+                    )
+                entry.response = response = await inner(message, context)
+                return response
+
+        return behaviour
 
     def _deadline(self, context: grpc.aio.ServicerContext) -> float:
         remaining = context.time_remaining()
@@ -162,25 +180,32 @@ def _acceptable_id(given: object) -> bool:
     return isinstance(given, str) and len(given) <= MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
 
 
-class Deadline(UnaryInterceptor):
-    """Ends what outlives its deadline, also where only the server's own limit has passed."""
+class Deadline:
+    """Ends what outlives its deadline, also where only the server's own limit has passed.
 
-    async def around(self, method: str, inner: Behaviour, message: Any, context: grpc.aio.ServicerContext) -> Any:
-        remaining = request_scope.current().remaining_seconds()
-        try:
-            async with asyncio.timeout(remaining):
-                return await inner(message, context)
-        except TimeoutError:
-            raise DeadlineTooShort("the deadline passed before there was an answer; allow more time") from None
+    A timer is set once a call waits for something: what is answered from memory does not.
+    """
+
+    def around(self, method: str, inner: Behaviour) -> Behaviour:
+        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                begun = Begun(inner(message, context))
+                if begun.done:
+                    return begun.result
+                async with asyncio.timeout(request_scope.current().remaining_seconds()):
+                    return await begun
+            except TimeoutError:
+                raise DeadlineTooShort("the deadline passed before there was an answer; allow more time") from None
+
+        return behaviour
 
 
-class Admission(UnaryInterceptor):
+class Admission:
     """Refuses at once, with a hint when to come back, what would only queue; and everything before the dry run."""
 
     RETRY_AFTER_SECONDS = 1.0
 
     def __init__(self, limit: int, readiness: Readiness) -> None:
-        super().__init__()
         self._limit = limit
         self._readiness = readiness
         self._under_way = 0
@@ -188,20 +213,23 @@ class Admission(UnaryInterceptor):
     def __repr__(self) -> str:
         return f"Admission(under_way={self._under_way}, limit={self._limit}, {self._readiness!r})"
 
-    async def around(self, method: str, inner: Behaviour, message: Any, context: grpc.aio.ServicerContext) -> Any:
-        if self._readiness.state is State.STARTING:
-            raise NotReady(f"the server is not ready: {self._readiness.reason}", retry_after_seconds=self._hint())
-        if self._under_way >= self._limit:
-            raise ServerBusy(
-                f"{self._under_way} requests are under way, as many as the server takes",
-                retry_after_seconds=self._hint(),
-                limit=str(self._limit),
-            )
-        self._under_way += 1
-        try:
-            return await inner(message, context)
-        finally:
-            self._under_way -= 1
+    def around(self, method: str, inner: Behaviour) -> Behaviour:
+        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+            if self._readiness.state is State.STARTING:
+                raise NotReady(f"the server is not ready: {self._readiness.reason}", retry_after_seconds=self._hint())
+            if self._under_way >= self._limit:
+                raise ServerBusy(
+                    f"{self._under_way} requests are under way, as many as the server takes",
+                    retry_after_seconds=self._hint(),
+                    limit=str(self._limit),
+                )
+            self._under_way += 1
+            try:
+                return await inner(message, context)
+            finally:
+                self._under_way -= 1
+
+        return behaviour
 
     def _hint(self) -> float:
         """Spread, so that those who were refused together do not come back together."""

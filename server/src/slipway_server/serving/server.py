@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Mapping
+from typing import Any
 
 import grpc
 from aiohttp import web
@@ -49,6 +51,19 @@ def channel_options(config: ServingConfig) -> list[tuple[str, int]]:
     ]
 
 
+class GenericHandlers:
+    """A gRPC server as generated code fills it, which offers each method twice: found by name, and registered.
+
+    Only the former goes on to gRPC: at every call grpc.aio waits anew for one future per registered method (5 µs here).
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """Left out."""
+
+
 class Server:
     """Ports, services and their state. Make it inside the event loop that runs it."""
 
@@ -60,10 +75,11 @@ class Server:
         self.metrics_port = config.metrics_port
         self._config = config
         self._grpc = grpc.aio.server(interceptors=interceptors(config, self.readiness), options=channel_options(config))
-        servicers.register(self._grpc, service, config.max_input_bytes)
-        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, self._grpc)
+        handlers = GenericHandlers(self._grpc)
+        servicers.register(handlers, service, config.max_input_bytes)
+        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, handlers)
         if config.reflection:
-            reflection.enable_server_reflection((*offered, HEALTH, reflection.SERVICE_NAME), self._grpc)
+            reflection.enable_server_reflection((*offered, HEALTH, reflection.SERVICE_NAME), handlers)
         self._http = web.AppRunner(application(self.readiness), access_log=None)
 
     def __repr__(self) -> str:

@@ -46,8 +46,8 @@ def offered(service: Service) -> tuple[str, ...]:
     return (*always, RAG) if answers_questions(service.serving()) else always
 
 
-def register(server: grpc.aio.Server, service: Service, max_input_bytes: int) -> None:
-    """Add every service of the contract to `server`."""
+def register(server: Any, service: Service, max_input_bytes: int) -> None:
+    """Add every service of the contract to `server`, a grpc.aio.Server or what stands before it."""
     prediction_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(service, max_input_bytes), server)
     artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(Artifacts(service), server)
     feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(Feedback(service, max_input_bytes), server)
@@ -94,9 +94,9 @@ class Prediction(prediction_pb2_grpc.PredictionServiceServicer):
         _check_size(request.inputs.ByteSize(), self._max_input_bytes)
         inputs = convert.inputs_from_struct(request.inputs)
         answer = await _predict(self._service, inputs, request, context)
-        return prediction_pb2.PredictResponse(
-            outputs=convert.outputs_to_struct(answer.outputs), receipt=convert.receipt(answer.receipt)
-        )
+        response = prediction_pb2.PredictResponse(outputs=convert.outputs_to_struct(answer.outputs))
+        convert.write_receipt(answer.receipt, response.receipt)
+        return response
 
 
 class Rag(rag_pb2_grpc.RagServiceServicer):
@@ -114,13 +114,12 @@ class Rag(rag_pb2_grpc.RagServiceServicer):
             )
         _check_size(len(request.question.encode()), self._max_input_bytes)
         answer = await _predict(self._service, {QUESTION: request.question}, request, context)
-        receipt = convert.receipt(answer.receipt)
-        return rag_pb2.AskResponse(
-            answer=str(answer.outputs.get(ANSWER, "")),
-            reasoning=str(answer.outputs.get(REASONING) or ""),
-            citations=receipt.citations,
-            receipt=receipt,
+        response = rag_pb2.AskResponse(
+            answer=str(answer.outputs.get(ANSWER, "")), reasoning=str(answer.outputs.get(REASONING) or "")
         )
+        convert.write_receipt(answer.receipt, response.receipt)
+        response.citations.MergeFrom(response.receipt.citations)
+        return response
 
 
 class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):

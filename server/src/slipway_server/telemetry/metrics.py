@@ -7,6 +7,8 @@ Names follow Prometheus' conventions: base units, unit as suffix, `_total` for c
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -14,8 +16,20 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 
 
+class _Counter(Counter):
+    """Remembers its children: every request looks for the same few, and the library's look-up takes a lock."""
+
+    labels = cache(Counter.labels)
+
+
+class _Histogram(Histogram):
+    """Remembers its children, too. Gauges do not: some are cleared, and their children with them."""
+
+    labels = cache(Histogram.labels)
+
+
 def _counter(name: str, documentation: str, *labels: str) -> Counter:
-    return Counter(name, documentation, labels, registry=REGISTRY)
+    return _Counter(name, documentation, labels, registry=REGISTRY)
 
 
 def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
@@ -23,7 +37,7 @@ def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
 
 
 def _seconds(name: str, documentation: str, *labels: str) -> Histogram:
-    return Histogram(name, documentation, labels, registry=REGISTRY, buckets=SECONDS)
+    return _Histogram(name, documentation, labels, registry=REGISTRY, buckets=SECONDS)
 
 
 def exposition() -> bytes:
