@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad artifacts: the hook refuses them before anything changes; without the hook they stall and the old pods answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from bad_artifacts import BAD, rewrite
+from cluster_release import Figures, Install, Release
+from kube import Refused, eventually
+
+from slipway_server.artifacts import manifest_path
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+KINDS = (
+    "an LM of its own",
+    "a config that sends the key elsewhere",
+    "a further predictor",
+    "a field description too many",
+    "no demos key",
+    "changed instructions",
+)
+CALLERS = 10
+
+
+@pytest.fixture(scope="module")
+def release(install: Install) -> Iterator[Release]:
+    with install("refusal", replicas=3, provider={"rpm": 6000, "latency_seconds": 0.2}) as release:
+        yield release
+
+
+def key_of(kind: str) -> str:
+    return f"bad{KINDS.index(kind)}"
+
+
+def ended(release: Release, kind: str) -> bool:
+    """Whether a server has refused the artifact and ended."""
+    lines = release.last_words().splitlines()
+    return any(f"{key_of(kind)}.json" in line and BAD[kind][2] in line for line in lines)
+
+
+def named(release: Release, folder: Path, kind: str) -> tuple[str, ...]:
+    """Helm's options that name the release's artifact, spoilt in one way, as its new stable one."""
+    edit, _, _ = BAD[kind]
+    artifact = release.artifact("a", folder)
+    rewrite(artifact, edit, seal=kind != "changed instructions")
+    digest = orjson.loads(manifest_path(artifact).read_bytes())["digest"]
+    key = key_of(kind)
+    files = f"artifacts.{key}.state={artifact},artifacts.{key}.manifest={manifest_path(artifact)}"
+    return "--set-file", files, "--set-string", f"variants.stable.artifact={key},artifacts.{key}.digest={digest}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hook_refuses_it_and_no_pod_changes(release: Release, tmp_path: Path, kind: str) -> None:
+    before = release.pods()
+    revision = release.deployment()["metadata"]["generation"]
+    with pytest.raises(Refused) as caught:
+        release.upgrade(*named(release, tmp_path, kind))
+    assert BAD[kind][2] in str(caught.value)
+    assert release.deployment()["metadata"]["generation"] == revision
+    assert release.pods() == before
+
+
+def test_without_the_hook_the_rollout_stalls_and_the_old_pods_answer_everything(
+    release: Release, tmp_path: Path, figures: Figures
+) -> None:
+    before = release.pods()
+    good = release.revision()
+    load = release.callers.start("beside-bad", target=release.target, callers=CALLERS, pause_seconds=0.3).running()
+    for number, kind in enumerate(KINDS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        release.upgrade(*named(release, folder, kind), "--set", "verifyHook.enabled=false")
+        eventually(lambda kind=kind: ended(release, kind), f"the new pod ends, and says why: {BAD[kind][2]}")
+        assert before.items() <= release.pods().items()
+    release.helm("rollback", str(good))
+    eventually(lambda: release.pods() == before, "only the old pods are left")
+    report = load.stop()
+    assert not report.failed, report
+    assert report.count("digest").keys() == {release.digest("a")}
+    assert report.count("server").keys() <= before.keys()
+    figures[f"{len(KINDS)} bad artifacts without the hook: RPCs beside them, none failed"] = len(report.calls)
