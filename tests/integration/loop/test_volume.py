@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import grpc
 import programs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from volumes import DeadMount, FileLimit, FullDisk, StuckFile, Volume
 
-from slipway_client import AsyncSlipwayClient, Unavailable
+from slipway.v1.feedback_pb2 import SubmitFeedbackRequest
+from slipway.v1.feedback_pb2_grpc import FeedbackServiceStub
+from slipway_client import AsyncSlipwayClient
 from slipway_server.traffic import Feedback, Traffic, read_feedback, read_traffic
 
 SLIPWAY = str(Path(sys.executable).with_name("slipway"))
@@ -38,6 +42,7 @@ class Running:
 
     process: asyncio.subprocess.Process
     client: AsyncSlipwayClient
+    target: str
     metrics: str
     volume: Volume
     asked: int = 0
@@ -66,24 +71,39 @@ class Running:
                 await self.ask(10)
 
     async def records(self, outcome: str) -> float:
-        """slipway_traffic_records_total as the server exports it."""
+        """How many records met that fate, as the server exports it."""
+        found = await self.samples("slipway_traffic_records_total")
+        return sum(sample.value for sample in found if sample.labels["outcome"] == outcome)
+
+    async def codes(self) -> set[str]:
+        """Every code with which the server has answered a question, also attempts that the client made good."""
+        found = await self.samples("slipway_rpc_duration_seconds_count")
+        return {sample.labels["code"] for sample in found if sample.labels["method"].endswith("Predict")}
+
+    async def samples(self, name: str) -> list[Sample]:
+        """One metric of /metrics."""
 
         def scrape() -> str:
             with urlopen(self.metrics, timeout=DEADLINE_SECONDS) as response:
                 return str(response.read(), "utf-8")
 
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(await asyncio.to_thread(scrape))
-            for sample in family.samples
-            if sample.name == "slipway_traffic_records_total" and sample.labels["outcome"] == outcome
-        )
+        families = text_string_to_metric_families(await asyncio.to_thread(scrape))
+        return [sample for family in families for sample in family.samples if sample.name == name]
 
     async def comment(self, feedback_id: str) -> bool:
         """Give feedback; whether it was stored before."""
         given = {"good": False, "inputs": {"question": "When?"}, "feedback_id": feedback_id}
         stored = await self.client.submit_feedback("r-1", deadline_seconds=DEADLINE_SECONDS, **given)
         return stored.duplicate
+
+    async def refusal(self, feedback_id: str) -> str:
+        """Give feedback without a client that would try again; what the server says, which is UNAVAILABLE."""
+        given = SubmitFeedbackRequest(feedback_id=feedback_id, request_id="r-1")
+        async with grpc.aio.insecure_channel(self.target) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await FeedbackServiceStub(channel).SubmitFeedback(given, timeout=DEADLINE_SECONDS)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        return refused.value.details() or ""
 
     async def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -124,7 +144,7 @@ async def serving(volume: Volume, scratch: Path) -> AsyncIterator[Running]:
             facts: dict[str, Any] = json.loads(await process.stdout.readline())
         metrics = f"http://127.0.0.1:{facts['metrics_port']}/metrics"
         async with AsyncSlipwayClient(facts["target"], deadline_seconds=DEADLINE_SECONDS) as client:
-            yield Running(process, client, metrics, volume)
+            yield Running(process, client, facts["target"], metrics, volume)
     finally:
         if process.returncode is None:
             process.kill()
@@ -146,8 +166,7 @@ async def test_a_full_volume_costs_records_and_no_request(kind: type[Volume], tm
         volume.spoil(server.process.pid)
         await server.ask_until("failed")
         await server.ask_until("lost_volume")
-        with pytest.raises(Unavailable, match="its volume fails"):
-            await server.comment("f-1")
+        assert "its volume fails" in await server.refusal("f-1")
 
         volume.mend(server.process.pid)
         await server.ask_until("written", await server.records("written"))
@@ -157,6 +176,7 @@ async def test_a_full_volume_costs_records_and_no_request(kind: type[Volume], tm
         assert all(record.outputs for record in traffic.records)
         assert traffic.damage.torn <= await server.records("failed")
         assert [found.feedback_id for found in feedback] == ["f-1"]
+        assert await server.codes() == {"OK"}
         assert await server.stop() == 0
 
 
@@ -171,6 +191,7 @@ async def test_a_hanging_volume_costs_records_and_no_request(tmp_path: Path) -> 
         await server.ask_until("written", before)
         traffic, _ = await server.stored()
         assert traffic.records
+        assert await server.codes() == {"OK"}
         assert await server.stop() == 0
 
 
@@ -179,7 +200,7 @@ async def test_a_server_whose_whole_volume_hangs_answers_refuses_feedback_and_st
     async with serving(volume, tmp_path) as server:
         await server.ask(QUEUE + 100)
         await server.ask_until("lost_queue_full")
-        with pytest.raises(Unavailable, match="its volume hangs"):
-            await server.comment("f-1")
+        assert "its volume hangs" in await server.refusal("f-1")
         assert await server.records("written") == 0
+        assert await server.codes() == {"OK"}
         assert await server.stop() == 0
