@@ -15,6 +15,15 @@ AHEAD_SECONDS = 20
 """Longer than pods of callers take to start, so that they begin together."""
 
 
+@pytest.fixture
+def release(release: Release) -> Release:
+    """The common release with pods on both nodes: other tests drain one."""
+    if len(set(addresses(release).values())) == 1:
+        release.kubectl("rollout", "restart", "deployment", release.name)
+        release.ready()
+    return release
+
+
 def addresses(release: Release) -> dict[str, str]:
     """Each pod's node, by the address that calls it alone."""
     return {f"{pod['status']['podIP']}:50051": pod["spec"]["nodeName"] for pod in release.pod_objects()}
@@ -23,7 +32,7 @@ def addresses(release: Release) -> dict[str, str]:
 def test_what_one_pod_has_answered_is_a_hit_on_the_other_node(release: Release) -> None:
     where = addresses(release)
     here, there = (next(one for one in where if where[one] == node) for node in sorted(set(where.values())))
-    plan = {"callers": 1, "calls": 1, "questions": ["When did the Great Gale strike?"]}
+    plan = {"callers": 1, "calls": 1, "questions": [f"What happened at {time.time()}?"]}
     release.provider.reset()
     asked = release.callers.start("first", target=here, **plan).report()
     again = release.callers.start("second", target=there, **plan).report()
@@ -35,7 +44,7 @@ def test_what_one_pod_has_answered_is_a_hit_on_the_other_node(release: Release) 
 
 
 def test_the_same_question_to_all_pods_at_once_is_asked_once(release: Release) -> None:
-    questions = ["Which ship of Merrin Ferries is the oldest?"]
+    questions = [f"Which ship left at {time.time()}?"]
     release.provider.reset()
     start_at = time.time() + AHEAD_SECONDS
     runs = [

@@ -19,8 +19,8 @@ from kube import eventually
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 LM_SECONDS = 1.0
-EACH = 200
-"""Questions nobody has asked, for each figure."""
+EACH = 150
+"""Questions nobody has asked, in each part of the run."""
 QUESTIONS = [
     json.loads(line)["question"]
     for line in resources.files("slipway_server.demo").joinpath("train.jsonl").read_text("utf-8").splitlines()
@@ -59,6 +59,8 @@ def test_a_switch_and_the_way_back_fail_nobody(release: Release, figures: Figure
     ).running()
     asked(release, EACH)
     first = release.revision()
+    warm = time.time()
+    asked(release, EACH)
 
     upgraded = time.time()
     release.upgrade(*release.files("b"), "--set", "variants.stable.artifact=b")
@@ -80,7 +82,8 @@ def test_a_switch_and_the_way_back_fail_nobody(release: Release, figures: Figure
         assert report.within(back, back + 3600).count("digest").keys() == {a}
     found = answers(repeated)
     assert all(len(texts) == 1 for texts in found.values()), "an answer of neither artifact alone"
-    assert sum(found[a, question] != found[b, question] for question in QUESTIONS) > len(QUESTIONS) / 2
+    both = [question for question in QUESTIONS if {(a, question), (b, question)} <= found.keys()]
+    assert sum(found[a, question] != found[b, question] for question in both) > len(QUESTIONS) / 2
     returned = [call for call in repeated.within(before_back, back + 3600).calls if call.digest == a]
     assert returned
     upstream = sum(call.attempts for call in returned)
@@ -88,7 +91,7 @@ def test_a_switch_and_the_way_back_fail_nobody(release: Release, figures: Figure
 
     last_a = max(call.started for call in new.within(upgraded, before_back).calls if call.digest == a)
     last_b = max(call.started for call in new.within(before_back, back + 3600).calls if call.digest == b)
-    steady = new.within(0, upgraded).percentile_seconds(0.99)
+    steady = new.within(warm, upgraded).percentile_seconds(0.99)
     during = new.within(upgraded, on_b).percentile_seconds(0.99)
     figures |= {
         "switch A -> B: helm upgrade to the last call that A takes, s": last_a - upgraded,
@@ -98,7 +101,7 @@ def test_a_switch_and_the_way_back_fail_nobody(release: Release, figures: Figure
         "calls in the run": len(repeated.calls) + len(new.calls),
         "p99 of calls that wait 1 s for the LM: steady, s": steady,
         "p99 of calls that wait 1 s for the LM: during the rollout, s": during,
-        "p99 of repeated calls: steady, s": repeated.within(0, upgraded).percentile_seconds(0.99),
+        "p99 of repeated calls: steady, s": repeated.within(warm, upgraded).percentile_seconds(0.99),
         "p99 of repeated calls: during the rollout, s": repeated.within(upgraded, on_b).percentile_seconds(0.99),
     }
 
