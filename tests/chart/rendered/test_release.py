@@ -72,6 +72,15 @@ def test_a_shipped_artifact_is_the_candidate_in_the_pods(live: Live, artifact: P
     assert changes == {("added", "ConfigMap"), ("changed", "ConfigMap"), ("changed", "Deployment")}
 
 
+@pytest.mark.parametrize("name", ["7", "null", "1e5"])
+def test_a_name_that_looks_like_something_else_is_a_name(live: Live, artifact: Path, name: str) -> None:
+    plan = ship(State.of(live.values), artifact, weight_bps=1000, key=name)
+    if plan.packed:
+        plan.packed.path.write_bytes(plan.packed.content)
+    [container] = live.objects(plan)["Deployment", NAME]["spec"]["template"]["spec"]["containers"]
+    assert "SLIPWAY_CANDIDATE_ARTIFACT" in {one["name"] for one in container["env"]}
+
+
 def test_a_share_changes_the_weights_and_no_pod(live: Live) -> None:
     live.values = yaml.safe_load((CHART / "ci/canary-values.yaml").read_text(encoding="utf-8"))
     found = differences(live.manifest(), live.manifest(share(State.of(live.values), 5000)))

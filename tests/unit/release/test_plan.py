@@ -47,8 +47,10 @@ def test_an_artifact_is_given_by_its_two_files_under_a_name_of_its_digest(tmp_pa
         f"artifacts.cabababab.manifest={manifest_path(path)}",
         "--set-string",
         "artifacts.cabababab.name=rag-1",
+        "--set-string",
+        "variants.candidate.artifact=cabababab",
         "--set",
-        "variants.candidate.artifact=cabababab,variants.candidate.weight=1000",
+        "variants.candidate.weight=1000",
     ]
     words = "helm upgrade answers chart --namespace search --reset-then-reuse-values --wait --timeout 5m"
     assert plan.words(HELM) == [*shlex.split(words), *plan.options]
@@ -77,7 +79,8 @@ def test_a_path_with_a_comma_is_one_setting(tmp_path: Path) -> None:
 def test_what_the_release_has_is_not_given_again(tmp_path: Path) -> None:
     has = {"loop": {"existingConfigMap": "answers-candidate-abababab", "digest": NEW}}
     plan = ship(state(**has), artifact(tmp_path), weight_bps=500)
-    assert plan.options == ["--set", "variants.candidate.artifact=loop,variants.candidate.weight=500"]
+    wanted = ["--set-string", "variants.candidate.artifact=loop", "--set", "variants.candidate.weight=500"]
+    assert plan.options == wanted
 
 
 def test_artifacts_that_no_variant_serves_are_taken_out_unless_kept(tmp_path: Path) -> None:
@@ -123,8 +126,10 @@ def test_another_share_runs_no_hook_and_waits_for_no_pod() -> None:
 def test_promoting_empties_the_candidate_s_slot() -> None:
     served = state(v2={"existingConfigMap": "x", "digest": NEW}, candidate=("v2", 5000))
     assert promote(served).options == [
+        "--set-string",
+        "variants.stable.artifact=v2,variants.candidate.artifact=",
         "--set",
-        "variants.stable.artifact=v2,variants.candidate.artifact=,variants.candidate.weight=0",
+        "variants.candidate.weight=0",
     ]
     with pytest.raises(ConfigInvalid, match="has no candidate"):
         promote(state())

@@ -40,7 +40,7 @@ variants:
 {{- $artifact := include "slipway.artifact" (dict "root" $ "key" .) | fromYaml }}
   {{ $variant }}:
     {{- toYaml $artifact | nindent 4 }}
-    key: {{ . }}
+    key: {{ . | quote }}
     {{- if eq $artifact.kind "path" }}
     path: /var/lib/slipway/{{ (index $.Values.artifacts .).path }}
     {{- else }}

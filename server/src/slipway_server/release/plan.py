@@ -76,7 +76,8 @@ def ship(
     options, packed = ([], None) if there else _given(key, artifact)
     unused = [] if keep else sorted(set(state.artifacts) - state.used - {key})
     options += [word for one in unused for word in ("--set", f"artifacts.{one}=null")]
-    options += ["--set", f"variants.candidate.artifact={key},variants.candidate.weight={weight_bps}"]
+    options += ["--set-string", f"variants.candidate.artifact={key}"]
+    options += ["--set", f"variants.candidate.weight={weight_bps}"]
     options += [] if floor is None else ["--set-json", f"gate.floor={floor}"]
     note = f"{key} ({digest[:12]}) as candidate for {percent(weight_bps)}"
     return Plan(
@@ -124,8 +125,9 @@ def share(state: State, weight_bps: int) -> Plan:
 def promote(state: State) -> Plan:
     """The candidate as stable. Raises ConfigInvalid."""
     candidate = state.required_candidate()
-    settings = f"variants.stable.artifact={candidate.key},variants.candidate.artifact=,variants.candidate.weight=0"
-    return Plan("promote", f"{candidate.key} ({candidate.digest[:12]}) as stable", ["--set", settings])
+    names = f"variants.stable.artifact={candidate.key},variants.candidate.artifact="
+    options = ["--set-string", names, "--set", "variants.candidate.weight=0"]
+    return Plan("promote", f"{candidate.key} ({candidate.digest[:12]}) as stable", options)
 
 
 def stop(state: State) -> Plan:
