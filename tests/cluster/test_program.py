@@ -38,6 +38,9 @@ if __name__ == "__main__":
     Answer().save("answer.json")
 """
 LARGEST_MB = 350
+LOGS = {"helm3": (), "helm4": ("--logs",)}
+"""Helm 3 takes the test's pod away before it reads its log."""
+SUCCEEDED = "Phase:          Succeeded"
 DERIVED = "localhost/slipway-with-program:test"
 
 
@@ -58,14 +61,15 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def release(cluster: Cluster, program: Path) -> Iterator[Release]:
-    """A namespace with a provider, and no release yet."""
-    cluster.kubectl("delete", "namespace", "program", "--ignore-not-found")
+def release(cluster: Cluster, program: Path, request: pytest.FixtureRequest) -> Iterator[Release]:
+    """A namespace, and no release yet."""
+    name = str(request.param)
+    cluster.kubectl("delete", "namespace", name, "--ignore-not-found")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "program", "labels": labels}}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     cluster.kubectl.apply(namespace)
-    yield Release(cluster, "program", program, {})
-    cluster.kubectl("delete", "namespace", "program", "--ignore-not-found", "--wait=false")
+    yield Release(cluster, name, program, {})
+    cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
 
 
 def answers(release: Release, folder: Path, image: str, **values: Any) -> str:
@@ -88,7 +92,7 @@ def answers(release: Release, folder: Path, image: str, **values: Any) -> str:
     file.write_text(yaml.safe_dump({**scenario, **here, **values}), "utf-8")
     release.helm("install", str(CHART), "--values", str(file))
     release.ready()
-    return release.helm("test", "--logs")
+    return release.helm("test", *LOGS[release.tool])
 
 
 def test_the_serving_image_adds_little_to_its_base(cluster: Cluster, figures: Figures) -> None:
@@ -101,6 +105,7 @@ def test_the_serving_image_adds_little_to_its_base(cluster: Cluster, figures: Fi
     figures["image serve over its base, MB unpacked"] = more
 
 
+@pytest.mark.parametrize("release", ["derived"], indirect=True)
 def test_a_derived_image_of_three_lines_serves_a_program(release: Release, program: Path) -> None:
     if release.cluster.local is None:
         pytest.skip("a cluster that was given: its nodes cannot be handed an image")
@@ -116,7 +121,16 @@ def test_a_derived_image_of_three_lines_serves_a_program(release: Release, progr
     assert "Quartz." in answers(release, program, image)
 
 
-def test_a_single_file_from_a_configmap_serves_for_a_try_out(release: Release, program: Path) -> None:
+@pytest.mark.parametrize("release", ["single"], indirect=True)
+def test_a_single_file_from_a_configmap_serves_for_a_try_out_with_helm_3(release: Release, program: Path) -> None:
+    release.tool = "helm3"
     release.kubectl("create", "configmap", "my-program", f"--from-file={program / 'my_program.py'}")
     named = {"path": "my_program:Answer", "existingConfigMap": "my-program"}
-    assert "Quartz." in answers(release, program, release.cluster.image, program=named)
+    assert SUCCEEDED in answers(release, program, release.cluster.image, program=named)
+    old = release.pods()
+    release.upgrade("--set", "serving.logLevel=debug")
+    release.ready()
+    assert not release.pods().keys() & old.keys()
+    release.helm("rollback", "1")
+    release.ready()
+    assert SUCCEEDED in release.helm("test")

@@ -56,6 +56,8 @@ class Release:
     """One installed release and what stands beside it in its namespace."""
 
     name = NAME
+    tool = "helm4"
+    """Which Helm; the other one is helm3."""
 
     def __init__(self, cluster: Cluster, namespace: str, folder: Path, provider: Mapping[str, Any]) -> None:
         self.namespace = namespace
@@ -103,9 +105,9 @@ class Release:
     # ---- Helm
 
     def helm(self, command: str, *arguments: str) -> str:
-        """A command of Helm 4 on this release. Raises Refused."""
+        """A command of Helm on this release. Raises Refused."""
         where = ("--namespace", self.namespace)
-        return run(str(TOOLS / "helm4"), command, RELEASE, *arguments, *where, environ=self.kubectl.environ)
+        return run(str(TOOLS / self.tool), command, RELEASE, *arguments, *where, environ=self.kubectl.environ)
 
     def upgrade(self, *arguments: str) -> str:
         """helm upgrade, on top of the values that were given before. Raises Refused."""
