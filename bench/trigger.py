@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,10 @@ from slipway_server.improve.gate import GateVerdict, gate
 SEED = 20_261_121
 YEAR_DAYS = 365
 GIVE_UP_DAYS = 120
-GRADED = 4.0
-"""Of World.graded: at a mean of 0.85 scores have a standard deviation of 0.16."""
+GRADED, NARROW = 4.0, 20.0
+"""Of World.graded: at a mean of 0.85 scores have a standard deviation of 0.16, and of 0.08."""
+RESTLESS = 0.04
+"""Day effect, twice what is assumed."""
 IMAGES = Path(__file__).parent.parent / "docs" / "img"
 
 
@@ -95,9 +98,9 @@ def delays(world: World, preset: Preset, runs: int, seed: int = SEED) -> list[in
     return found
 
 
-def with_drop(points: int, preset: Preset, graded: float = 0.0) -> World:
-    """A drop two months after the baseline."""
-    return World(drop=points / 100, drop_day=84 if preset.days == 7 else 70, graded=graded)
+def with_drop(points: int, preset: Preset, **changes: float) -> World:
+    """A drop two months after the baseline, in a world with these changes."""
+    return World(drop=points / 100, drop_day=84 if preset.days == 7 else 70, **changes)
 
 
 # ---- the gate
@@ -214,10 +217,27 @@ WORLDS = {
     "rate 0.60": World(rate=0.60),
     "rate 0.95": World(rate=0.95),
     "weekends 3 points lower": World(weekend=-0.03),
-    "day effect sd 0.04, twice what is assumed": World(day_sd=0.04),
     "no day effect": World(day_sd=0.0),
-    "graded scores": World(graded=GRADED),
+    "day effect sd 0.04, twice what is assumed": World(day_sd=RESTLESS),
+    "graded scores, sd 0.16": World(graded=GRADED),
+    "graded scores, sd 0.16, weekends 3 points lower": World(graded=GRADED, weekend=-0.03),
+    "graded scores, sd 0.16, day effect sd 0.04": World(graded=GRADED, day_sd=RESTLESS),
+    "graded scores, sd 0.08, day effect sd 0.04": World(graded=NARROW, day_sd=RESTLESS),
 }
+
+OTHERWISE = {
+    "graded scores": {"graded": GRADED},
+    "day effect sd 0.04": {"day_sd": RESTLESS},
+    "both": {"graded": GRADED, "day_sd": RESTLESS},
+}
+"""Worlds in which drops of 5 and 10 points are found, too."""
+
+
+def typical(delay: float) -> list[Step]:
+    """The first run that finds a drop of 10 points after this median of days, and nothing before."""
+    world = with_drop(10, DAILY)
+    runs = (live(world, DAILY, 190, np.random.default_rng(SEED + n), stop=True) for n in count())
+    return next(run for run in runs if int(run[-1].window.name) + 1 - world.drop_day == int(delay))
 
 
 def shares(days: list[int]) -> str:
@@ -245,9 +265,11 @@ def tables(years: int, runs: int) -> dict[str, dict[int, list[int]]]:
         for points in (3, 5, 7, 10, 15, 20):
             days = found.setdefault(preset.name, {})[points] = delays(with_drop(points, preset), preset, runs)
             print(f"| {preset.name} | {points} points | {shares(days)} |")
-        for points in (5, 10):
-            graded = delays(with_drop(points, preset, GRADED), preset, runs)
-            print(f"| {preset.name}, graded scores | {points} points | {shares(graded)} |")
+        for label, changes in OTHERWISE.items():
+            for points in (5, 10):
+                days = delays(with_drop(points, preset, **changes), preset, runs)
+                print(f"| {preset.name}, {label} | {points} points | {shares(days)} |")
+    price(years, runs)
     print(f"\nThe gate: best of 10 candidates by 100 validation answers ({2 * runs} races each)\n")
     print("| optimizer | held out | rule | passes though > 1 point worse | passes where > 3 points better |")
     print("| --- | --- | --- | --- | --- |")
@@ -258,6 +280,19 @@ def tables(years: int, runs: int) -> dict[str, dict[int, list[int]]]:
                 power = f"{tally.power:.2f}" if tally.better >= 20 else "–"
                 print(f"| {label} | {held_out} | {rule} | {error} | {power} |")
     return found
+
+
+def price(years: int, runs: int) -> None:
+    """What it costs and saves that `daily` takes the upper limit of how much days differ, not the estimate itself."""
+    print("\nThe upper limit of the day effect, and the plain estimate instead\n")
+    print("| daily | upper limit | plain estimate |\n| --- | --- | --- |")
+    both = DAILY, replace(DAILY, day_confidence=0.0)
+    for label, changes in OTHERWISE.items():
+        rates = [f"{false_recompiles(World(**changes), preset, years):.3f}" for preset in both]
+        print(f"| for nothing, per year: {label} | {' | '.join(rates)} |")
+    for points in (5, 7, 10):
+        days = [f"{statistics.median(delays(with_drop(points, preset), preset, runs)):.0f}" for preset in both]
+        print(f"| days until {points} points are found, median | {' | '.join(days)} |")
 
 
 def plots(found: dict[str, dict[int, list[int]]]) -> None:
@@ -278,7 +313,7 @@ def plots(found: dict[str, dict[int, list[int]]]) -> None:
 
     IMAGES.mkdir(parents=True, exist_ok=True)
     figure, (above, below) = plt.subplots(2, 1, figsize=(8, 4.6), sharex=True)
-    steps = live(with_drop(10, DAILY), DAILY, 100, np.random.default_rng(SEED + 3), stop=True)
+    steps = typical(statistics.median(found[DAILY.name][10]))
     days = [int(done.window.name) for done in steps]
     above.plot(
         days, [done.window.mean for done in steps], ".", color="#345995", label="mean of the day's judged answers"

@@ -3,14 +3,27 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import replace
+from functools import reduce
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_server.improve.decide import DAILY, WEEKLY, Preset, Step, Verdict, Window, replay, wanted
+from slipway_server.improve.decide import (
+    DAILY,
+    WEEKLY,
+    Pool,
+    Preset,
+    Step,
+    Verdict,
+    Window,
+    chi_squared,
+    replay,
+    wanted,
+)
 
 
 def windows(*means: float, n: int = 100, first: int = 0) -> list[Window]:
@@ -102,3 +115,39 @@ def test_any_history_is_decided(preset: Preset, history: list[tuple[int, float, 
 def test_extreme_baselines_are_no_special_case(mean: float) -> None:
     steps = replay(windows(*[mean] * 30), DAILY)
     assert {step.verdict for step in steps[14:]} == {Verdict.HEALTHY}
+
+
+def spread(windows_: list[Window], sd: float) -> list[Window]:
+    """The same means, of scores that lie between 0 and 1 with this standard deviation."""
+    return [replace(window, squares=window.n * (window.mean**2 + sd**2)) for window in windows_]
+
+
+def days_until_degraded(history: list[Window]) -> int:
+    steps = replay(history, DAILY)
+    return next(int(step.window.name) for step in steps if step.act) - 13
+
+
+def test_scores_that_lie_close_together_say_more_than_passes_and_failures() -> None:
+    history = BASELINE + windows(*[0.76] * 30, first=14)
+    assert days_until_degraded(spread(history, 0.16)) < days_until_degraded(history)
+    same = spread(history, (0.85 * 0.15) ** 0.5)
+    assert days_until_degraded(same) == days_until_degraded(history)
+
+
+def test_where_the_baselines_days_differ_an_alarm_takes_longer() -> None:
+    restless = windows(*[0.85, 0.95, 0.75, 0.90, 0.80, 0.92, 0.78] * 2)
+    after = windows(*[0.70] * 30, first=14)
+    assert days_until_degraded(BASELINE + after) < days_until_degraded(restless + after)
+
+
+def test_few_windows_are_not_trusted_to_have_differed_enough() -> None:
+    pool = reduce(Pool.plus, spread(windows(0.80, 0.84, 0.86, 0.90, 0.82, 0.88), 0.1), Pool())
+    assert pool.between() == pytest.approx(statistics.variance([0.80, 0.84, 0.86, 0.90, 0.82, 0.88]) - 0.0001, rel=0.2)
+    assert pool.between() < pool.between(0.6) < pool.between(0.8) < pool.between(0.95)
+    assert reduce(Pool.plus, windows(*[0.85] * 10), Pool()).between(0.5) == 0
+    assert Pool().between(0.8) == Pool().plus(windows(0.85)[0]).between(0.8) == 0
+
+
+@pytest.mark.parametrize(("p", "freedom", "quantile"), [(0.2, 13, 8.634), (0.2, 20, 14.578), (0.05, 13, 5.892)])
+def test_the_quantiles_are_those_of_the_tables(p: float, freedom: int, quantile: float) -> None:
+    assert chi_squared(p, freedom) == pytest.approx(quantile, rel=0.005)

@@ -27,30 +27,34 @@ def bench() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("preset", "years"), [(DAILY, 300), (WEEKLY, 600)])
-def test_nothing_is_recompiled_for_nothing(bench: ModuleType, preset: Preset, years: int) -> None:
-    assert bench.false_recompiles(bench.World(), preset, years) <= 0.05
+YEARS = {"daily": 250, "weekly": 500}
+GRADED = 4.0
 
 
-def test_weekends_are_no_reason_to_recompile(bench: ModuleType) -> None:
-    assert bench.false_recompiles(bench.World(weekend=-0.03), DAILY, 300) <= 0.05
+@pytest.mark.parametrize("graded", [0.0, GRADED], ids=["passes", "graded"])
+@pytest.mark.parametrize("preset", [DAILY, WEEKLY], ids=lambda preset: preset.name)
+class TestAPreset:
+    """Scores of 0 and 1, and scores between."""
+
+    @pytest.mark.parametrize(
+        "world", [{}, {"weekend": -0.03}, {"day_sd": 0.04}], ids=["as assumed", "weekends", "restless days"]
+    )
+    def test_recompiles_nothing_for_nothing(
+        self, bench: ModuleType, preset: Preset, graded: float, world: dict[str, float]
+    ) -> None:
+        rate = bench.false_recompiles(bench.World(graded=graded, **world), preset, YEARS[preset.name])
+        assert rate <= 0.05
+
+    def test_finds_ten_points_within_a_week_or_two(self, bench: ModuleType, preset: Preset, graded: float) -> None:
+        days = bench.delays(bench.with_drop(10, preset, graded=graded), preset, 200)
+        assert statistics.median(days) <= 7 * (1 if preset is DAILY else 2)
 
 
-def test_restless_days_cost_more_than_is_promised_and_no_more_than_is_said(bench: ModuleType) -> None:
-    assert 0.02 < bench.false_recompiles(bench.World(day_sd=0.04), DAILY, 300) <= 0.15
-
-
-def test_ten_points_are_found_within_a_week(bench: ModuleType) -> None:
-    assert statistics.median(bench.delays(bench.with_drop(10, DAILY), DAILY, 200)) <= 7
-
-
-def test_graded_scores_raise_no_more_false_alarms_but_take_days_longer(bench: ModuleType) -> None:
-    assert bench.false_recompiles(bench.World(graded=bench.GRADED), DAILY, 150) <= 0.05
-    assert 7 < statistics.median(bench.delays(bench.with_drop(10, DAILY, bench.GRADED), DAILY, 150)) <= 12
-
-
-def test_ten_points_are_found_by_the_weekly_preset_within_two(bench: ModuleType) -> None:
-    assert statistics.median(bench.delays(bench.with_drop(10, WEEKLY), WEEKLY, 200)) <= 14
+def test_graded_scores_are_found_to_have_dropped_sooner(bench: ModuleType) -> None:
+    passes, graded = (
+        statistics.median(bench.delays(bench.with_drop(10, DAILY, graded=kind), DAILY, 100)) for kind in (0.0, GRADED)
+    )
+    assert graded < passes
 
 
 def test_what_people_do_instead_would_recompile_every_week(bench: ModuleType) -> None:

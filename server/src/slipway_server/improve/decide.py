@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Protocol
 
 
@@ -48,7 +49,10 @@ class Preset:
         threshold: Its alarm, in natural log units of evidence.
         confirm_windows: Fresh windows that confirm; `confirm_margin`: what they must be below the baseline, with
             `confirm_z` standard errors to spare.
-        day_sd: Standard deviation between days that is assumed at least; the baseline's own is used where larger.
+        day_sd: Standard deviation between days that is assumed at least, to confirm an alarm.
+        day_confidence: How much days differ is estimated from the baseline, by the upper limit of this confidence: its
+            windows are few, and too small an estimate recompiles for nothing. 0 takes the estimate itself: the limit
+            of three windows would tell nothing.
         cool_down: Windows after a DEGRADED in which nothing is decided anew.
     """
 
@@ -62,11 +66,12 @@ class Preset:
     baseline_windows: int = 14
     slack: float = 0.01
     drop: float = 0.06
-    threshold: float = 5.5
+    threshold: float = 5.0
     confirm_windows: int = 3
     confirm_margin: float = 0.01
     confirm_z: float = 1.645
     day_sd: float = 0.02
+    day_confidence: float = 0.8
     cool_down: int = 14
 
 
@@ -81,6 +86,8 @@ WEEKLY = Preset(
     baseline_windows=3,
     threshold=4.0,
     confirm_windows=1,
+    day_sd=0.03,
+    day_confidence=0.0,
     cool_down=2,
 )
 PRESETS = {preset.name: preset for preset in (DAILY, WEEKLY)}
@@ -110,12 +117,23 @@ class Pool:
     n: int = 0
     total: float = 0.0
     squares: float = 0.0
-    means: tuple[tuple[int, float], ...] = ()
+    windows: int = 0
+    means: float = 0.0
+    """Sum of the windows' means; `squared_means`: of their squares; `shares`: of 1/n."""
+    squared_means: float = 0.0
+    shares: float = 0.0
 
     def plus(self, window: Window) -> Pool:
         """With one more."""
-        means = (*self.means, (window.n, window.mean))
-        return Pool(self.n + window.n, self.total + window.total, self.squares + window.squares, means)
+        return Pool(
+            self.n + window.n,
+            self.total + window.total,
+            self.squares + window.squares,
+            self.windows + 1,
+            self.means + window.mean,
+            self.squared_means + window.mean**2,
+            self.shares + 1 / window.n,
+        )
 
     @property
     def mean(self) -> float:
@@ -124,17 +142,30 @@ class Pool:
 
     @property
     def variance(self) -> float:
-        """Of one answer's score; never 0, for a score that never varied yet may do so tomorrow (Laplace's rule)."""
-        mean = (self.total + 1) / (self.n + 2)
-        return max(self.squares / self.n - self.mean**2, mean * (1 - mean) / self.n)
+        """Of one answer's score, as if a 0 and a 1 had been seen besides: never 0 (Laplace's rule)."""
+        return (self.squares + 1) / (self.n + 2) - self._smoothed**2
 
-    def day_variance(self) -> float:
-        """Between windows, beyond what their sizes explain (method of moments); 0 where they explain it all."""
-        if len(self.means) < 2:
+    @property
+    def coin_variance(self) -> float:
+        """What `variance` is where every score is 0 or 1."""
+        return self._smoothed * (1 - self._smoothed)
+
+    @property
+    def _smoothed(self) -> float:
+        return (self.total + 1) / (self.n + 2)
+
+    def between(self, confidence: float = 0.0) -> float:
+        """Variance between windows, beyond what their sizes explain (method of moments); 0 where they explain it all.
+
+        With a `confidence`: the upper limit of the estimate, by the chi-squared distribution of the spread.
+        """
+        if self.windows < 2:
             return 0.0
-        spread = sum((mean - self.mean) ** 2 for _, mean in self.means) / (len(self.means) - 1)
-        explained = sum(self.variance / n for n, _ in self.means) / len(self.means)
-        return max(0.0, spread - explained)
+        freedom = self.windows - 1
+        spread = max(0.0, self.squared_means - self.means**2 / self.windows) / freedom
+        if confidence:
+            spread *= freedom / chi_squared(1 - confidence, freedom)
+        return max(0.0, spread - self.variance * self.shares / self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +253,8 @@ def step(state: State, window: Window, preset: Preset) -> Step:
 
 def _confirm(state: State, window: Window, preset: Preset, done: _Done) -> Step:
     fresh = state.fresh.plus(window)
-    if len(fresh.means) < preset.confirm_windows:
-        reason = f"fresh window {len(fresh.means)} of {preset.confirm_windows}: {fresh.mean:.3f}"
+    if fresh.windows < preset.confirm_windows:
+        reason = f"fresh window {fresh.windows} of {preset.confirm_windows}: {fresh.mean:.3f}"
         return done(Verdict.WATCH, reason, replace(state, fresh=fresh))
     z = excess_z(state.baseline, fresh, preset)
     if z > preset.confirm_z:
@@ -236,31 +267,34 @@ def _confirm(state: State, window: Window, preset: Preset, done: _Done) -> Step:
 
 def excess_z(baseline: Pool, fresh: Pool, preset: Preset) -> float:
     """How many standard errors the fresh answers lie below baseline − margin; errors of both, and of days, are in."""
-    between = max(preset.day_sd**2 / preset.days, baseline.day_variance())
+    between = max(preset.day_sd**2 / preset.days, baseline.between(preset.day_confidence))
     error = (
-        fresh.variance / fresh.n
-        + baseline.variance / baseline.n
-        + between * (1 / len(fresh.means) + 1 / len(baseline.means))
+        fresh.variance / fresh.n + baseline.variance / baseline.n + between * (1 / fresh.windows + 1 / baseline.windows)
     )
     return (baseline.mean - preset.confirm_margin - fresh.mean) / math.sqrt(error)
 
 
 def is_complete(baseline: Pool, preset: Preset) -> bool:
     """Whether the baseline is made; it is not touched afterwards."""
-    return baseline.n >= preset.baseline and len(baseline.means) >= preset.baseline_windows
+    return baseline.n >= preset.baseline and baseline.windows >= preset.baseline_windows
 
 
 def _evidence(baseline: Pool, window: Window, preset: Preset) -> float:
-    """Log likelihood ratio of the window's scores, dropped against not.
+    """Log quasi-likelihood ratio of the window's scores, dropped against not (Wedderburn 1974).
 
-    For scores that are not 0 or 1 it is too small rather than too large, since the logarithm's exponential is convex.
-    Where the baseline's days differ by more than chance, answers of one day resemble each other, and the evidence is
-    divided by the design effect (Kish 1965).
+    It is a coin's likelihood ratio, divided by how much more windows vary than tosses of a coin: more than 1 where
+    days differ by more than chance, less than 1 where scores are graded and lie close together.
     """
     good = min(baseline.mean - preset.slack, 0.99)
     if good <= 0.02:
         return 0.0  # nothing is left to fall
     bad = max(good - preset.drop + preset.slack, good / 2)
-    design_effect = 1 + window.n * baseline.day_variance() / baseline.variance
     ratio = window.total * math.log(bad / good) + (window.n - window.total) * math.log((1 - bad) / (1 - good))
-    return ratio / design_effect
+    variance = baseline.variance + window.n * baseline.between(preset.day_confidence)
+    return ratio * baseline.coin_variance / variance
+
+
+def chi_squared(p: float, freedom: int) -> float:
+    """Quantile of the chi-squared distribution (Wilson & Hilferty 1931)."""
+    share = 2 / (9 * freedom)
+    return freedom * (1 - share + NormalDist().inv_cdf(p) * math.sqrt(share)) ** 3

@@ -18,8 +18,8 @@ from slipway_server.improve.windows import WindowResult
 Z = 1.96
 
 PROMISES = {
-    name: f"recompiles for nothing at most 0.05 times a year and finds a 10-point drop in {days} days (median), "
-    "where scores are 0 or 1 and days differ by 2 points (sd)"
+    name: f"recompiles for nothing at most 0.05 times a year, and finds a 10-point drop in {days} days (median) where "
+    "days differ by 2 points (sd)"
     for name, days in (("daily", 7), ("weekly", 14))
 }
 """What docs/loop.md states of the presets, with the assumptions; tests hold them."""
@@ -88,9 +88,9 @@ def _baseline(newest: Step | None) -> dict[str, Any] | None:
     return {
         "mean": pool.mean,
         "n": pool.n,
-        "windows": len(pool.means),
+        "windows": pool.windows,
         "error": math.sqrt(pool.variance / pool.n),
-        "day_sd": math.sqrt(pool.day_variance()),
+        "day_sd": math.sqrt(pool.between()),
     }
 
 
