@@ -46,7 +46,7 @@ class Volume:
 
     def seen_by(self, pid: int) -> Path:
         """The folder as that process has it."""
-        return Path(f"/proc/{pid}/root{self.folder}")
+        return Path(f"/proc/{pid}/root{self.folder}") if self.mount else self.folder
 
     def spoil(self, pid: int) -> None:
         """Begin the trouble."""

@@ -137,11 +137,15 @@ async def serving(volume: Volume, scratch: Path) -> AsyncIterator[Running]:
         "--json",
         env=os.environ | environ,
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stdout is not None
+        assert process.stderr is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
-            facts: dict[str, Any] = json.loads(await process.stdout.readline())
+            ready = await process.stdout.readline()
+            assert ready, await process.stderr.read()
+        facts: dict[str, Any] = json.loads(ready)
         metrics = f"http://127.0.0.1:{facts['metrics_port']}/metrics"
         async with AsyncSlipwayClient(facts["target"], deadline_seconds=DEADLINE_SECONDS) as client:
             yield Running(process, client, facts["target"], metrics, volume)
