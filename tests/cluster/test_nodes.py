@@ -56,7 +56,7 @@ def far(release: Release) -> str:
 
 
 def started(release: Release, name: str) -> Load:
-    plan = {"target": release.target, "callers": CALLERS, "node": release.near}
+    plan = {"target": release.target, "callers": CALLERS, "node": release.near, "deadline_seconds": 60}
     asked = [f"Who founded {name} {{caller}}-{{number}}?"]
     left = [f"Who left {name} {{caller}}-{{number}}?"]
     steady = release.callers.start(f"{name}-steady", questions=asked, **plan)
