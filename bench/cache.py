@@ -5,102 +5,40 @@
 
 Places: the local disk, tmpfs, and one GlusterFS volume mounted twice (root and Debian's packages; `scripts/glusterfs
 install`), of which every other process uses the other mount. Each process puts entries of a typical size, waits for the
-others, then gets what all of them have put. `--write` replaces the tables in docs/cache.md.
+others, then gets what all of them have put. Then, on the network, what sharing is worth to two hosts
+(bench/cache_hosts.py). Entries are written through to the disk where SLIPWAY_CACHE_FSYNC says so, as in a server.
+`--write` replaces the tables in docs/cache.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
-import hashlib
-import multiprocessing
 import os
 import platform
-import queue
 import secrets
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
-from diskcache import FanoutCache
-from dspy import lm15
+from cache_hosts import hosts
+from cache_stores import CELL_SECONDS, ROOT, STORES, TEXT, enter, key_of, meet, network, record, together
 from dspy.clients.cache import Cache
-from dspy.clients.call_result import CallResult
 
 from slipway_server.cache import AnswerMemo, CacheConfig, SharedCache
-from slipway_server.cache.store import DiskStore
 from slipway_server.config import load_settings
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "cache.md"
 BEGIN, END = "<!-- begin: bench/cache.py -->", "<!-- end: bench/cache.py -->"
 PROCESSES = (1, 2, 4, 8)
-CLONE_FS, CLONE_NEWNS = 0x200, 0x20000
-"""Flags of unshare(2) and setns(2)."""
-CELL_SECONDS = 30.0
-"""A process gives up a phase after this long: FanoutCache waits up to 10 s for a lock."""
-TEXT = "Slipways are ramps on which ships are built and let into the water. " * 30
-
-
-def record(key: str) -> dict[str, Any]:
-    """What DSPy stores for one answer of 2,000 characters: it holds the text three times."""
-    text = key + TEXT
-    choice = {"index": 0, "message": {"role": "assistant", "content": "".join(list(text))}, "finish_reason": "stop"}
-    response = lm15.Response(
-        id="chatcmpl-1",
-        model="m",
-        message=lm15.Message.assistant(text),
-        finish_reason="stop",
-        usage=lm15.Usage(input_tokens=500, output_tokens=400, total_tokens=900),
-        provider_data={"id": "chatcmpl-1", "object": "chat.completion", "model": "m", "choices": [choice]},
-    )
-    return CallResult.native(response).dump()
-
-
-class Files:
-    """Slipway's store: one file per entry."""
-
-    name = "Slipway"
-
-    def __init__(self, folder: Path) -> None:
-        self._store = DiskStore(folder)
-
-    def put(self, key: str, value: dict[str, Any]) -> None:
-        self._store.put(key, orjson.dumps(value))
-
-    def get(self, key: str) -> Any:
-        found = self._store.get(key)
-        return orjson.loads(found) if isinstance(found, bytes) else None
-
-
-class Fanout:
-    """As DSPy configures it: 16 SQLite files, pickled values."""
-
-    name = "FanoutCache"
-
-    def __init__(self, folder: Path) -> None:
-        self._cache = FanoutCache(str(folder / "fanout"), shards=16, timeout=10, size_limit=30_000_000_000)
-
-    def put(self, key: str, value: dict[str, Any]) -> None:
-        if not self._cache.set(key, value):
-            raise OSError("not stored")
-
-    def get(self, key: str) -> Any:
-        return self._cache.get(key)
-
-
-STORES: dict[str, Callable[[Path], Files | Fanout]] = {Files.name: Files, Fanout.name: Fanout}
 
 
 @dataclass
@@ -116,11 +54,7 @@ class Found:
     faults: list[str] = field(default_factory=list)
 
 
-def key_of(process: int, number: int) -> str:
-    return hashlib.sha256(f"{process} {number}".encode()).hexdigest()
-
-
-def work(store_name: str, folder: Path, me: int, all_of_them: int, entries: int, barrier: Any, out: Any) -> None:
+def work(folder: Path, me: int, barrier: Any, out: Any, store_name: str, all_of_them: int, entries: int) -> None:
     """One process of a cell."""
     found = Found()
     try:
@@ -148,23 +82,6 @@ def work(store_name: str, folder: Path, me: int, all_of_them: int, entries: int,
     out.put(found)
 
 
-def meet(barrier: Any) -> None:
-    """Wait for the other processes, unless one has died."""
-    with suppress(threading.BrokenBarrierError):
-        barrier.wait(2 * CELL_SECONDS)
-
-
-def enter(folder: Path) -> Path:
-    """Move to the mount namespace of a folder below /proc/PID/root: SQLite resolves that link, and ends elsewhere."""
-    if folder.parts[1] != "proc":
-        return folder
-    libc = ctypes.CDLL(None, use_errno=True)
-    namespace = os.open(f"/proc/{folder.parts[2]}/ns/mnt", os.O_RDONLY)
-    if libc.unshare(CLONE_FS) or libc.setns(namespace, CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "cannot enter the mount namespace")
-    return Path("/", *folder.parts[4:])
-
-
 def _timed(times: list[float], found: Found, call: Callable[[], Any]) -> Any:
     started = time.perf_counter()
     try:
@@ -179,30 +96,14 @@ def _timed(times: list[float], found: Found, call: Callable[[], Any]) -> Any:
 
 def cell(store: str, folders: list[Path], entries: int) -> Found:
     """All processes of one cell together."""
-    context = multiprocessing.get_context("spawn")
-    barrier, out = context.Barrier(len(folders)), context.Queue()
-    processes = [
-        context.Process(target=work, args=(store, folder, me, len(folders), entries, barrier, out))
-        for me, folder in enumerate(folders)
-    ]
-    for process in processes:
-        process.start()
-    total, missing, deadline = Found(), len(processes), time.monotonic() + 8 * CELL_SECONDS
-    while missing and time.monotonic() < deadline:
-        try:
-            found = out.get(timeout=1)
-        except queue.Empty:
-            if not any(process.is_alive() for process in processes):
-                break
-            continue
-        missing -= 1
+    total = Found()
+    reports = together(work, folders, store, len(folders), entries)
+    for found in reports:
         for name in vars(total):
             setattr(total, name, getattr(total, name) + getattr(found, name))
-    for process in processes:
-        process.kill()
-        process.join(10)
+    missing = len(folders) - len(reports)
     total.failed += missing
-    total.asked += missing * entries * len(processes)
+    total.asked += missing * entries * len(folders)
     total.faults += [f"a process died: {missing}"] if missing else []
     return total
 
@@ -324,27 +225,6 @@ def _micros(call: Callable[[], Any], count: int = 1000) -> str:
     return f"{1e6 * min(rounds):.0f}"
 
 
-@contextmanager
-def network(folder: Path) -> Iterator[list[Path] | None]:
-    """The two mounts of a GlusterFS volume, or None where it cannot run."""
-    if os.geteuid() != 0 or shutil.which("glusterd") is None:
-        yield None
-        return
-    folder.mkdir()
-    environment = {**os.environ, "BRICK": str(folder / "brick")}
-    process = subprocess.Popen([ROOT / "scripts" / "glusterfs", "run", folder], env=environment)
-    try:
-        for _ in range(240):
-            if (folder / "ready").exists() or process.poll() is not None:
-                break
-            time.sleep(0.25)
-        inside = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
-        yield [Path(f"/proc/{inside}/root{mount}") for mount in (folder / "ready").read_text().split()]
-    finally:
-        process.kill()
-        process.wait()
-
-
 def main() -> None:
     """Print the tables; with --write also into docs/cache.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -355,7 +235,8 @@ def main() -> None:
     options = parser.parse_args()
     lines = [
         f"Python {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}; "
-        f"{len(orjson.dumps(record('k' * 64))):,} bytes per entry; µs.",
+        f"{len(orjson.dumps(record('k' * 64))):,} bytes per entry; µs. SLIPWAY_CACHE_FSYNC is "
+        f"{'on' if load_settings().cache_fsync else 'off'}.",
         "",
         _row(["place", "processes", "store", "get p50", "p99", "put p50", "p99", "found", "wrong", "failed"]),
         _row(["---"] * 10),
@@ -367,6 +248,7 @@ def main() -> None:
         with network(Path(disk) / "network") as mounts:
             if mounts and not options.no_network:
                 lines += compare("GlusterFS, two mounts", mounts, max(20, options.entries // 5))
+                lines += ["", *hosts(mounts)]
             else:
                 lines += ["", "No network file system in this run."]
         lines += ["", _row(["store", "1,000 entries on disk", "files held open by 32 threads"]), _row(["---"] * 3)]
