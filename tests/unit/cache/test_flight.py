@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import hashlib
 import queue
 import threading
@@ -19,6 +20,7 @@ from slipway_server import request
 from slipway_server.cache import SharedCache, deferred
 from slipway_server.cache.store import DiskStore
 from slipway_server.request import TrafficClass
+from slipway_server.telemetry import metrics
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -210,6 +212,25 @@ async def none_left(folder: Path, name: str) -> None:
     async with asyncio.timeout(5):
         while (folder / "slipway/leases" / name).exists():
             await asyncio.sleep(0.01)
+
+
+async def test_a_look_up_whose_lease_fails_is_one_miss(caches, ops) -> None:
+    shared = caches(ops)
+    await shared.start()
+    before = misses()
+    with await shared.flight.board("a" * 64):
+        pass
+    assert misses() - before == {"absent": 1}
+    before, ops.faults["create"] = misses(), errno.EACCES
+    with await shared.flight.board("b" * 64):
+        pass
+    assert misses() - before == {"denied": 1}
+
+
+def misses() -> Counter[str]:
+    """What was counted so far, by reason."""
+    samples = [sample for metric in metrics.CACHE_MISSES.collect() for sample in metric.samples]
+    return Counter({one.labels["reason"]: int(one.value) for one in samples if one.name.endswith("_total")})
 
 
 async def test_a_lease_is_given_back_although_too_much_is_waiting(

@@ -106,10 +106,11 @@ class Fleet:
 
     def _enter(self, name: str, digest: str) -> Lease | Held | bytes:
         """In a worker, in one go: the entry, else the lease, else the entry of who was faster than this lease."""
-        found = counted(self._volume.get(digest))
+        found = self._volume.get(digest)
         if isinstance(found, bytes):
             return found
-        lease = self.leases.acquire(name)
+        lease = self.leases.acquire(name)  # where it raises, that is what the look-up's miss is counted as
+        counted(found)
         if not isinstance(lease, Lease):
             return lease
         found = self._volume.get(digest)
