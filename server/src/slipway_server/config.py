@@ -48,6 +48,12 @@ class Settings(BaseSettings):
         None, description="Ed25519 public key, PEM or its base64: artifacts must be signed by it."
     )
     artifact_public_key_file: Path | None = Field(None, description="File with that key, PEM; may hold several.")
+    artifact_max_bytes: int = Field(
+        1024 * 1024,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="Artifacts must be smaller, manifest included. A ConfigMap holds the default; a volume holds more.",
+    )
     code_revision: str | None = Field(None, description="Git commit of the running code, where there is no repository.")
     allow_uncompiled: bool = Field(False, description="Serve the program as it is where no artifact is named.")
     candidate_artifact: Path | None = Field(None, description="Artifact of the variant candidate.")

@@ -19,11 +19,17 @@ Render = Callable[..., Objects]
 NAME = "answers-slipway"
 FOREIGN_LABELS = {"namespace", "pod", "le"}
 """Labels that Prometheus adds, and a histogram's."""
+KUBE_STATE_METRICS = {
+    "kube_cronjob_status_last_schedule_time": {"cronjob"},
+    "kube_cronjob_status_last_successful_time": {"cronjob"},
+}
+"""Its documentation: docs/metrics/workload/cronjob-metrics.md of kubernetes/kube-state-metrics."""
+SERIES = r"\b((?:slipway|kube)_\w+)"
 
 
 def known() -> dict[str, set[str]]:
-    """Series name → labels, of every metric of the server."""
-    found: dict[str, set[str]] = {}
+    """Series name → labels, of every metric of the server, and of those that tell of its jobs."""
+    found = dict(KUBE_STATE_METRICS)
     for one in vars(metrics).values():
         if isinstance(one, MetricWrapperBase):
             suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(one._type, [""])
@@ -34,8 +40,8 @@ def known() -> dict[str, set[str]]:
 def unknown(expression: str) -> list[str]:
     """What an expression asks for that the server does not have."""
     series = known()
-    wrong = [name for name in re.findall(r"\bslipway_\w+", expression) if name not in series]
-    for name, matchers in re.findall(r"\b(slipway_\w+)\{([^}]*)\}", expression):
+    wrong = [name for name in re.findall(SERIES, expression) if name not in series]
+    for name, matchers in re.findall(SERIES + r"\{([^}]*)\}", expression):
         labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) - FOREIGN_LABELS
         wrong += [f"{name}.{label}" for label in labels - series.get(name, set())]
     return wrong
@@ -48,7 +54,7 @@ def rules(rendered: Objects) -> list[dict[str, Any]]:
 
 def test_rules_ask_for_series_that_exist(objects: Render) -> None:
     for rule in rules(objects("everything")):
-        assert re.search(r"\bslipway_", rule["expr"]), rule["alert"]
+        assert re.search(SERIES, rule["expr"]), rule["alert"]
         assert unknown(rule["expr"]) == [], rule["alert"]
 
 
@@ -60,10 +66,22 @@ def test_an_expression_that_is_wrong_is_found() -> None:
 
 
 def test_rules_are_about_this_release_only(objects: Render) -> None:
+    mine = {
+        "slipway": 'namespace="search",pod=~"answers-slipway-.+"',
+        "kube": 'namespace="search",cronjob=~"answers-slipway-(reevaluate|cache-gc)"',
+    }
     for rule in rules(objects("everything")):
-        selectors = re.findall(r"\bslipway_\w+(\{[^}]*\})?", rule["expr"])
+        selectors = re.findall(SERIES + r"(\{[^}]*\})?", rule["expr"])
         assert selectors, rule["alert"]
-        assert all('namespace="search",pod=~"answers-slipway-.+"' in one for one in selectors), rule["alert"]
+        assert all(mine[name.partition("_")[0]] in one for name, one in selectors), rule["alert"]
+
+
+def test_the_alert_about_jobs_names_cronjobs_that_there_are(objects: Render) -> None:
+    rendered = objects("everything")
+    [failed] = [rule for rule in rules(rendered) if rule["alert"] == "SlipwayJobFailed"]
+    [pattern] = set(re.findall(r'cronjob=~"([^"]+)"', failed["expr"]))
+    scheduled = {name for (kind, name), one in rendered.items() if kind == "CronJob" and not one["spec"]["suspend"]}
+    assert {name for (kind, name) in rendered if kind == "CronJob" and re.fullmatch(pattern, name)} == scheduled
 
 
 def test_every_alert_has_its_switch_severity_and_section(objects: Render) -> None:

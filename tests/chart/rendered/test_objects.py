@@ -15,6 +15,7 @@ import yaml
 from charts import CHART, SCENARIOS, Objects, pod_of, pods_of
 
 from slipway_server.artifacts import verify
+from slipway_server.artifacts.files import MAX_CONTENT_BYTES
 from slipway_server.config import load_settings
 from slipway_server.demo.program import Guide
 from slipway_server.runtime.routing import Routing
@@ -99,6 +100,13 @@ def test_other_content_under_the_same_name_is_another_configmap(objects: Render,
     assert len({name.rsplit("-", 1)[0] for name in names}) == 1, "the same digest"
 
 
+def test_pods_and_the_hook_take_larger_artifacts_from_the_volume_where_that_is_said(objects: Render) -> None:
+    key = "SLIPWAY_ARTIFACT_MAX_BYTES"
+    rendered = objects("volume", "--set", f"config.{key}={MAX_CONTENT_BYTES}")
+    [check] = rendered["Job", f"{NAME}-verify"]["spec"]["template"]["spec"]["containers"]
+    assert environment(check)[key] == environment(server(rendered))[key] == str(MAX_CONTENT_BYTES)
+
+
 # ---- routing
 
 
@@ -163,6 +171,8 @@ def test_the_grace_period_covers_pre_stop_drain_and_the_longest_call(objects: Re
 @pytest.mark.parametrize(("kubernetes", "action"), [("1.29.5", "exec"), ("1.30.0", "sleep"), ("1.34.2-gke.1", "sleep")])
 def test_pre_stop_sleeps_by_the_kubelet_where_it_can(objects: Render, kubernetes: str, action: str) -> None:
     assert list(server(objects("default", kubernetes=kubernetes))["lifecycle"]["preStop"]) == [action]
+    at_once = objects("default", "--set", "serving.preStopSeconds=0", kubernetes=kubernetes)
+    assert "lifecycle" not in server(at_once), "Kubernetes before 1.33 refuses a sleep of 0"
 
 
 def test_zero_is_a_value(objects: Render) -> None:

@@ -12,11 +12,12 @@ import programs
 import pytest
 from artifact_drafts import compiled, draft
 
-from slipway_server.artifacts import Store, load, manifest_path, resolve, save, verify
+from slipway_server.artifacts import Served, Store, load, manifest_path, resolve, save, verify
 from slipway_server.artifacts.files import MAX_BYTES, MAX_CONTENT_BYTES
 from slipway_server.artifacts.manifest import digest_of
 from slipway_server.artifacts.state import dump
-from slipway_server.errors import ArtifactInvalid
+from slipway_server.config import load_settings
+from slipway_server.errors import ArtifactInvalid, ConfigInvalid
 
 ANSWER = "generate_answer.predict"
 
@@ -76,10 +77,29 @@ def test_what_is_too_large_as_it_is_may_fit_gzipped(artifact: Path) -> None:
     load(zipped(artifact), programs.TutorialRAG)
 
 
+def test_a_volume_may_hold_more_than_a_configmap(artifact: Path) -> None:
+    with_text(artifact, "a passage of text " * 80_000)
+    served = Served.from_settings(load_settings(environ={"SLIPWAY_ARTIFACT_MAX_BYTES": str(MAX_CONTENT_BYTES)}))
+    [said] = [f.message for f in verify(artifact, programs.TutorialRAG, served=served).findings if f.code == "size"]
+    assert said.endswith("more than a ConfigMap holds (1,048,576): serve it from a volume")
+    assert said.count(" left)") == 1, "only the gzipped form would fit"
+    load(artifact, programs.TutorialRAG, served=served)
+    with pytest.raises(ArtifactInvalid, match=r"SLIPWAY_ARTIFACT_MAX_BYTES allows \(1,200,000 bytes\).* gzip -nk"):
+        load(artifact, programs.TutorialRAG, served=Served(max_bytes=1_200_000))
+
+
+def test_the_setting_begins_with_a_configmap_and_ends_with_what_is_read() -> None:
+    assert load_settings(environ={}).artifact_max_bytes == MAX_BYTES == Served().max_bytes
+    with pytest.raises(ConfigInvalid, match="SLIPWAY_ARTIFACT_MAX_BYTES"):
+        load_settings(environ={"SLIPWAY_ARTIFACT_MAX_BYTES": str(MAX_CONTENT_BYTES + 1)})
+
+
 def test_what_does_not_fit_gzipped_either(artifact: Path) -> None:
     noise = random.Random(0).randbytes(MAX_BYTES + 1).hex()
-    with pytest.raises(ArtifactInvalid, match="compile with fewer demos"):
-        load(zipped(with_text(artifact, noise)), programs.TutorialRAG)
+    packed = zipped(with_text(artifact, noise))
+    with pytest.raises(ArtifactInvalid, match="compile with fewer demos, or serve it from a volume with a larger"):
+        load(packed, programs.TutorialRAG)
+    load(packed, programs.TutorialRAG, served=Served(max_bytes=MAX_CONTENT_BYTES))
 
 
 def test_a_bomb_is_not_unpacked(artifact: Path) -> None:
@@ -108,8 +128,10 @@ def test_another_content_has_another_digest(artifact: Path) -> None:
         load(packed, programs.TutorialRAG)
 
 
-def test_a_large_program_is_saved_as_far_as_it_can_be_served(tmp_path: Path) -> None:
+def test_what_was_compiled_is_written_though_no_configmap_holds_it(tmp_path: Path) -> None:
     program = compiled(programs.TutorialRAG())
     program.generate_answer.predict.demos[0]["context"] = "x" * MAX_BYTES
+    path = save(program, draft(), tmp_path)
     with pytest.raises(ArtifactInvalid, match="larger than a ConfigMap"):
-        save(program, draft(), tmp_path)
+        load(path, programs.TutorialRAG)
+    load(path, programs.TutorialRAG, served=Served(max_bytes=MAX_CONTENT_BYTES))

@@ -11,6 +11,7 @@ import pytest
 from artifact_drafts import compiled, draft
 
 from slipway_server.artifacts import load, manifest_path, save
+from slipway_server.artifacts.files import MAX_CONTENT_BYTES
 from slipway_server.errors import ArtifactInvalid
 
 
@@ -113,8 +114,8 @@ def test_a_wrapped_compiled_program_is_refused(tmp_path: Path) -> None:
 
 def test_what_could_not_be_loaded_is_not_written(tmp_path: Path) -> None:
     program = programs.Plain()
-    program.generate.predict.demos = [dspy.Example(question="q" * 2_000_000, answer="a")]
-    with pytest.raises(ArtifactInvalid, match="larger than a ConfigMap may be"):
+    program.generate.predict.demos = [dspy.Example(question="q" * MAX_CONTENT_BYTES, answer="a")]
+    with pytest.raises(ArtifactInvalid, match="holds more than"):
         save(program, draft("programs:Plain"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from slipway_server.errors import ClusterRefused, ConfigInvalid
+from slipway_server.artifacts.files import MAX_BYTES
+from slipway_server.errors import ArtifactInvalid, ClusterRefused, ConfigInvalid
 from slipway_server.improve.handover import commands, config_map_name, in_cluster, publish
 from slipway_server.improve.kubernetes import Cluster
 
@@ -132,6 +133,14 @@ def test_a_candidate_becomes_an_immutable_config_map_with_an_event(cluster: Clus
     assert published["metadata"]["labels"]["app.kubernetes.io/component"] == "candidate"
     assert published["metadata"]["annotations"]["slipway/digest"] == DIGEST
     assert len(api.kinds("events")) == 1
+
+
+def test_a_candidate_that_no_config_map_holds_is_left_on_the_volume(cluster: Cluster, api: Api, tmp_path: Path) -> None:
+    large = result(tmp_path)
+    Path(large["file"]).write_text("x" * MAX_BYTES, "utf-8")
+    with pytest.raises(ArtifactInvalid, match=rf"it is in {tmp_path}: give it .* artifacts.NAME.digest={DIGEST}"):
+        publish(cluster, large, "shop")
+    assert not api.kinds("configmaps")
 
 
 def test_what_is_refused_is_said_in_one_line(cluster: Cluster, api: Api) -> None:

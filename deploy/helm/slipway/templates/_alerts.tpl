@@ -2,10 +2,13 @@
 
 {{/*
 Expression and summary of every alert, by name. Argument: root, of (label matchers that pick this release's series).
-The pod label tells releases apart: series of one release come from pods named after it.
+The pod label tells releases apart: series of one release come from pods named after it. What is known of jobs comes from
+kube-state-metrics (github.com/kubernetes/kube-state-metrics, docs/metrics/workload/cronjob-metrics.md), 2.5 or newer;
+without it such an alert never fires.
 */}}
 {{- define "slipway.alerts" -}}
 {{- $of := .of -}}
+{{- $jobs := printf `namespace="%s",cronjob=~"%s-(reevaluate|cache-gc)"` .root.Release.Namespace (include "slipway.fullname" .root) -}}
 {{- $at := .root.Values.monitoring.rules.alerts -}}
 SlipwayAbsent:
   expr: absent(slipway_variant_info{ {{- $of -}} })
@@ -39,6 +42,14 @@ SlipwayRetriesHigh:
 SlipwayVolumeHangs:
   expr: max(slipway_cache_breaker_open{ {{- $of -}} }) > 0
   summary: The cache's volume hangs; answers come without the shared cache.
+SlipwayVolumeFull:
+  expr: sum(increase(slipway_cache_writes_total{ {{- $of -}} ,outcome="full"}[15m])) > 0
+  summary: The volume is full; new answers are not cached.
+SlipwayJobFailed:
+  expr: >-
+    kube_cronjob_status_last_schedule_time{ {{- $jobs -}} } unless on (namespace, cronjob)
+    kube_cronjob_status_last_successful_time{ {{- $jobs -}} } >= on (namespace, cronjob) kube_cronjob_status_last_schedule_time{ {{- $jobs -}} }
+  summary: A scheduled job (re-evaluation, cleaning of the cache) has not succeeded since it was last due.
 SlipwayTrafficLost:
   expr: sum(increase(slipway_traffic_records_total{ {{- $of -}} ,outcome!="written"}[15m])) > 0
   summary: Sampled answers are lost on their way to the volume.

@@ -109,6 +109,8 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- $least := ternary $.Values.autoscaling.minReplicas $.Values.serving.replicas $.Values.autoscaling.enabled -}}
 {{- if and (kindIs "invalid" $least | not) (le (int $least) 1) }}{{ fail (printf "podDisruptionBudget.enabled with %d pod keeps nodes from being drained: run two or more pods, or set podDisruptionBudget.enabled=false" (int $least)) }}{{ end -}}
 {{- if not (or (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable)) }}{{ fail "podDisruptionBudget has minAvailable and maxUnavailable: Kubernetes takes one of them" }}{{ end -}}
+{{- if and (not (kindIs "invalid" .maxUnavailable)) (has (toString .maxUnavailable) (list "0" "0%")) }}{{ fail (printf "podDisruptionBudget.maxUnavailable is %s, which keeps nodes from being drained: raise it, or set podDisruptionBudget.enabled=false" (toString .maxUnavailable)) }}{{ end -}}
+{{- if eq (toString .minAvailable) "100%" }}{{ fail "podDisruptionBudget.minAvailable is 100%, which keeps nodes from being drained: lower it" }}{{ end -}}
 {{- if and (not (kindIs "string" .minAvailable)) (not (kindIs "invalid" $least)) (ge (int .minAvailable) (int $least)) }}{{ fail (printf "podDisruptionBudget.minAvailable is %d of %d pods, which keeps nodes from being drained: lower it" (int .minAvailable) (int $least)) }}{{ end -}}
 {{- end -}}
 {{- end -}}

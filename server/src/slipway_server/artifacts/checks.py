@@ -11,10 +11,10 @@ from dspy.adapters.decision_state import DecisionState
 from pydantic import ValidationError
 
 from slipway_server.artifacts import signing
-from slipway_server.artifacts.files import MAX_BYTES, MAX_CONTENT_BYTES
 from slipway_server.artifacts.findings import RESTORE, Check, Finding, Subject, error, foreign, note, warning
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
-from slipway_server.artifacts.manifest import GZIP_SUFFIX, Manifest, digest_of
+from slipway_server.artifacts.manifest import Manifest, digest_of
+from slipway_server.artifacts.sizes import size
 from slipway_server.artifacts.state import AUGMENTED, METADATA, MetadataState, model_of, named_states
 from slipway_server.artifacts.surroundings import same_code, same_settings, same_versions
 
@@ -23,22 +23,6 @@ CLIENT_KEYS = frozenset({"api_base", "api_key", "base_url", "extra_headers", "he
 
 
 # ---- the files
-
-
-def size(subject: Subject) -> Iterator[Finding]:
-    """Both files fit into one ConfigMap."""
-    pair = subject.pair
-    if max(len(pair.state), len(pair.manifest)) > MAX_CONTENT_BYTES:
-        yield error("size", f"holds more than {MAX_CONTENT_BYTES:,} bytes", "compile with fewer demos")
-        return
-    forms = {"plain": len(pair.state) + len(pair.manifest), "gzipped": pair.gzipped_bytes}
-    sizes = ", ".join(f"{form} {total:,} bytes{_margin(total)}" for form, total in forms.items())
-    if pair.stored_bytes < MAX_BYTES:
-        yield note("size", f"{sizes}; a ConfigMap holds {MAX_BYTES:,}")
-        return
-    fits = forms["gzipped"] < MAX_BYTES and not subject.path.name.endswith(GZIP_SUFFIX)
-    remedy = f"gzip -nk {subject.path.name}, and serve that" if fits else "compile with fewer demos"
-    yield error("size", f"is larger than a ConfigMap may be ({MAX_BYTES:,} bytes): {sizes}", remedy)
 
 
 def artifact_is_json(subject: Subject) -> Iterator[Finding]:
@@ -211,10 +195,6 @@ STAGES: tuple[tuple[Check, ...], ...] = (
 
 FILE_STAGES: tuple[tuple[Check, ...], ...] = (STAGES[0], (digest_matches, signed))
 """What can be checked without the program that it was compiled for."""
-
-
-def _margin(total: int) -> str:
-    return f" ({100 * total / MAX_BYTES:.1f} %, {MAX_BYTES - total:,} left)"
 
 
 def _parsed(content: bytes) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ MAX_BYTES = 1024 * 1024
 """Of a ConfigMap, which holds both files (kubernetes.io/docs/concepts/configuration/configmap)."""
 
 MAX_CONTENT_BYTES = 16 * MAX_BYTES
-"""Of an artifact's content; a small gzip file may hold a very large one."""
+"""Of an artifact's content, wherever it lies; a small gzip file may hold a very large one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 
 from slipway_server.artifacts import provenance
-from slipway_server.artifacts.files import Pair
+from slipway_server.artifacts.files import MAX_BYTES, Pair
 from slipway_server.artifacts.manifest import Manifest, Revision
 from slipway_server.config import Settings
 from slipway_server.errors import ArtifactForeign, ArtifactInvalid, ConfigInvalid, OperatorError
@@ -72,6 +72,8 @@ class Served:
     code: Revision | None = None
     public_key: str | None = None
     """PEM; with one, the artifact must be signed by it."""
+    max_bytes: int = MAX_BYTES
+    """Of both files together; more than a ConfigMap holds where artifacts lie on a volume."""
 
     @classmethod
     def from_settings(cls, settings: Settings, *, collection_version: str = "", embedder: str = "") -> Served:
@@ -87,6 +89,7 @@ class Served:
             temperature=settings.lm_temperature,
             code=Revision(sha=settings.code_revision) if settings.code_revision else provenance.running_revision(),
             public_key=_public_key(settings),
+            max_bytes=settings.artifact_max_bytes,
         )
 
 

@@ -11,7 +11,7 @@ import dspy
 
 from slipway_server.artifacts import state as states
 from slipway_server.artifacts.canonical import pretty
-from slipway_server.artifacts.files import Pair, write_pair
+from slipway_server.artifacts.files import MAX_CONTENT_BYTES, Pair, write_pair
 from slipway_server.artifacts.findings import Finding, Served, Severity, Subject
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
 from slipway_server.artifacts.manifest import Manifest, digest_of, file_name, name_of
@@ -73,7 +73,8 @@ def load(
 def save(program: dspy.Module, manifest: Manifest, folder: Path) -> Path:
     """Write `program` and `manifest` into `folder`, both files atomically, and return the artifact's path.
 
-    The manifest's fingerprint, predictors and digest are filled in. What could not be loaded again is not written.
+    The manifest's fingerprint, predictors and digest are filled in. What could not be loaded again is not written; what
+    no ConfigMap holds is, because a volume may, and gzip may be enough.
 
     Raises:
         ArtifactInvalid: The program's state cannot be stored.
@@ -89,9 +90,8 @@ def save_state(state: states.State, program: dspy.Module, manifest: Manifest, fo
     )
     stated = stated.model_copy(update={"digest": digest_of(state, stated.values())})
     files = state_file, manifest_file = pretty(state), pretty(stated.values())
-    subject = Subject(
-        folder / file_name(stated), program, Pair(*files, stored_bytes=len(state_file) + len(manifest_file))
-    )
+    pair = Pair(*files, stored_bytes=len(state_file) + len(manifest_file))
+    subject = Subject(folder / file_name(stated), program, pair, served=Served(max_bytes=MAX_CONTENT_BYTES))
     examine(subject).raise_if_refused()
     write_pair(subject.path, *files)
     return subject.path, stated

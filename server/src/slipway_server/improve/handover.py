@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slipway_server.artifacts import manifest_path
+from slipway_server.artifacts.files import MAX_BYTES
+from slipway_server.errors import ArtifactInvalid
 from slipway_server.improve.kubernetes import Cluster
 from slipway_server.improve.places import UNCOMPILED
 
@@ -40,13 +43,21 @@ def in_cluster(cluster: Cluster, template: str) -> Start:
 
 
 def publish(cluster: Cluster, result: Mapping[str, Any], release: str) -> str:
-    """Publish a candidate as an immutable ConfigMap with an Event; returns the ConfigMap's name."""
+    """Publish a candidate as an immutable ConfigMap with an Event; returns the ConfigMap's name.
+
+    Raises ArtifactInvalid where no ConfigMap holds it, ClusterRefused.
+    """
     artifact, digest = Path(result["file"]), result["candidate"]["digest"]
-    manifest = artifact.with_name(f"{artifact.name.removesuffix('.json')}.meta.json")
+    files = (artifact, manifest_path(artifact))
+    if sum(path.stat().st_size for path in files) >= MAX_BYTES:
+        raise ArtifactInvalid(
+            f"{artifact.name}: larger than a ConfigMap may be; it is in {artifact.parent}: give it to the release by "
+            f"its path on the volume (artifacts.NAME.path, with artifacts.NAME.digest={digest})"
+        )
     name = config_map_name(release, digest)
     created = cluster.create_config_map(
         name,
-        data={path.name: path.read_text("utf-8") for path in (artifact, manifest)},
+        data={path.name: path.read_text("utf-8") for path in files},
         labels={
             "app.kubernetes.io/instance": release,
             "app.kubernetes.io/part-of": "slipway",
