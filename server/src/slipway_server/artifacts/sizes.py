@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check of an artifact's size: one ConfigMap holds it, unless SLIPWAY_ARTIFACT_MAX_BYTES allows what a volume holds."""
+"""The check of an artifact's size: a ConfigMap holds it, unless SLIPWAY_ARTIFACT_MAX_BYTES allows for a volume."""
 
 from __future__ import annotations
 
