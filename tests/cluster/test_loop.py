@@ -14,7 +14,6 @@ import shlex
 import tarfile
 import time
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import pytest
 from charts import CHART, TOOLS
 from cluster_release import NAME, RELEASE, SMALL, Install, Release
 from kube import Refused, eventually, run
+from loop_accounts import ACCOUNTS, CREATABLE, RECOMPILE, REEVALUATE, created, forged_jobs, may, the_loop_s_job
 
 from slipway_server.artifacts import manifest_path
 
@@ -34,8 +34,6 @@ DAYS, DEGRADED, PER_DAY = 19, 4, 80
 CORRECTIONS = 40
 JOB_SECONDS = 300
 LEFT_SECONDS = 900
-REEVALUATE, RECOMPILE = f"{NAME}-reevaluate", f"{NAME}-recompile"
-CREATABLE = ("pods", "jobs", "cronjobs", "configmaps", "secrets", "events", "deployments", "serviceaccounts", "roles")
 
 
 @pytest.fixture(scope="module")
@@ -185,17 +183,6 @@ def test_live_answers_are_recorded(release: Release) -> None:
 # ---- rights
 
 
-def may(release: Release, account: str, verb: str, resource: str) -> bool:
-    """What RBAC lets a service account do."""
-    who = f"--as=system:serviceaccount:{release.namespace}:{account}"
-    try:
-        return release.kubectl("auth", "can-i", verb, resource, who).strip() == "yes"
-    except Refused as refused:
-        if not str(refused).rstrip().endswith("no"):
-            raise
-        return False
-
-
 def test_serving_pods_can_create_nothing(release: Release) -> None:
     [pod, *_] = release.pod_objects()
     account = pod["spec"]["serviceAccountName"]
@@ -214,80 +201,6 @@ def test_the_loop_s_accounts_may_create_what_they_make_and_nothing_else(release:
         assert not [
             verb for verb in ("get", "list", "delete", "update", "patch") if may(release, account, verb, "jobs")
         ]
-
-
-ACCOUNTS = (REEVALUATE, RECOMPILE)
-
-
-def created(release: Release, account: str, one: dict[str, Any]) -> str:
-    """What the API server says to an account that creates an object, without making it: the reason, or nothing."""
-    who = f"--as=system:serviceaccount:{release.namespace}:{account}"
-    try:
-        release.kubectl("create", "--filename=-", "--dry-run=server", who, input=json.dumps(one))
-    except Refused as refused:
-        return str(refused)
-    return ""
-
-
-def the_loop_s_job(release: Release) -> dict[str, Any]:
-    """A Job as the loop makes it, for another artifact."""
-    cron = release.kubectl.json("get", "cronjob", RECOMPILE)
-    digest = "0" * 16
-    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": RECOMPILE, "uid": cron["metadata"]["uid"]}
-    metadata = {
-        "name": f"{RECOMPILE}-{digest}",
-        "labels": {"slipway/artifact": digest, "slipway/window": "2026-11-20"},
-        "ownerReferences": [{**owner, "controller": True}],
-    }
-    spec = cron["spec"]["jobTemplate"]["spec"]
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
-
-
-def forged_jobs(job: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Jobs that the account must not create, with a part of what the policy says."""
-
-    def changed(*path: Any, to: Any) -> dict[str, Any]:
-        one = deepcopy(job)
-        within: Any = one
-        for key in path[:-1]:
-            within = within[key]
-        within[path[-1]] = to
-        return one
-
-    yield "named after", changed("metadata", "name", to="other")
-    yield "named after", changed("metadata", "labels", "slipway/artifact", to="1" * 16)
-    yield "belongs to its CronJob", changed("metadata", "ownerReferences", to=[])
-    yield "runs one pod, once", changed("spec", "parallelism", to=50)
-    labels = {**job["spec"]["template"]["metadata"]["labels"], "app.kubernetes.io/component": "server"}
-    yield "has the labels", changed("spec", "template", "metadata", "labels", to=labels)
-
-    pod = ("spec", "template", "spec")
-    spec = job["spec"]["template"]["spec"]
-    one = spec["containers"][0]
-    command, environment, secrets = "runs the image and the command", "has the environment", "reads the Secrets"
-    yield command, changed(*pod, "serviceAccountName", to="default")
-    yield command, changed(*pod, "initContainers", to=[{**one, "name": "first"}])
-    yield command, changed(*pod, "containers", to=[one, {**one, "name": "second"}])
-    for field, value in {"image": "localhost/other:1", "command": ["sh"], "args": ["-c", "env"]}.items():
-        yield command, changed(*pod, "containers", 0, field, to=value)
-    yield command, changed(*pod, "containers", 0, "lifecycle", to={"postStart": {"exec": {"command": ["env"]}}})
-    elsewhere = {"name": "SLIPWAY_LM_BASE_URL", "value": "http://elsewhere/v1"}
-    swapped = [elsewhere if each["name"] == elsewhere["name"] else each for each in one["env"]]
-    given = {"secretRef": {"name": "provider"}}
-    yield environment, changed(*pod, "containers", 0, "env", to=swapped)
-    yield environment, changed(*pod, "containers", 0, "env", to=[*one["env"], {"name": "LD_PRELOAD", "value": "/x"}])
-    yield environment, changed(*pod, "containers", 0, "env", to=one["env"][1:])
-    yield environment, changed(*pod, "containers", 0, "envFrom", to=[given])
-    volume = {"name": "stolen", "secret": {"secretName": "provider"}}
-    yield secrets, changed(*pod, "volumes", to=[*spec["volumes"], volume])
-    yield (
-        secrets,
-        changed(*pod, "volumes", 0, to={"name": spec["volumes"][0]["name"], "secret": {"secretName": "other"}}),
-    )
-    over = {"name": "data", "mountPath": "/opt/slipway/venv"}
-    yield secrets, changed(*pod, "containers", 0, "volumeMounts", to=[*one["volumeMounts"], over])
-    yield "no more rights", changed(*pod, "hostNetwork", to=True)
-    yield "no more rights", changed(*pod, "containers", 0, "securityContext", "readOnlyRootFilesystem", to=False)
 
 
 def test_a_policy_holds_jobs_to_what_the_cronjob_describes(release: Release) -> None:
