@@ -93,7 +93,7 @@ def routed(release: Release) -> int:
 
 def test_what_the_hook_refuses_changes_nothing(release: Release) -> None:
     """The artifact is good for the program here, and not for the one of the release: only the hook can see that."""
-    pods, before = release.pods(), variants(release)
+    pods, before, live = release.pods(), variants(release), release.revision()
     wrong = ("--set", "program.path=slipway_server.programs.rag:RAG")
     with pytest.raises(Refused, match="pre-upgrade hooks failed"):
         release.upgrade(*release.files("b"), "--set", "variants.stable.artifact=b", *wrong)
@@ -101,6 +101,9 @@ def test_what_the_hook_refuses_changes_nothing(release: Release) -> None:
     assert variants(release) == before
     left = release.kubectl("get", "configmaps", "--output=name").split()
     assert not [name for name in left if f"{NAME}-verify-" in name], "the hook's copies are gone"
+    assert release.revision() == live + 1, "Helm counts what failed, too"
+    back = slipway(release, "rollback")
+    assert f"revision {live + 1} did not succeed: all of revision {live} again" in back["note"]
 
 
 def test_the_hook_evaluates_where_a_floor_is_set(release: Release) -> None:

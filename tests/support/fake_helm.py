@@ -3,7 +3,7 @@
 """A command that keeps revisions of one release in the folder FAKE_HELM, as Helm does in a cluster.
 
 FAKE_HELM/revisions/N.json: the values of revision N, and what made it. FAKE_HELM/calls: the words of every call.
-FAKE_HELM/fail: where it exists, changes fail with its content. Put on PATH as `helm`.
+FAKE_HELM/fail: where it exists, changes fail with its content, and leave a revision that failed. Put on PATH as `helm`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ def main(words: list[str]) -> None:
         case ["get", "manifest", "answers"]:
             say(manifest(revision(options)["values"]))
         case ["history", "answers"]:
-            newest = numbers()[-1]
-            say(json.dumps([listed(number, newest) for number in numbers()]))
+            say(json.dumps([listed(number, live()) for number in numbers()]))
         case ["upgrade", "answers", _]:
             upgrade(options)
         case ["rollback", "answers", number]:
@@ -75,13 +74,18 @@ def revision(options: list[tuple[str, str]]) -> dict[str, Any]:
     return load(int(dict(options).get("--revision", numbers()[-1])))
 
 
-def listed(number: int, newest: int) -> dict[str, Any]:
+def live() -> int:
+    """The newest revision that did not fail; upgrades reuse its values."""
+    return next(number for number in reversed(numbers()) if load(number)["status"] == "deployed")
+
+
+def listed(number: int, live: int) -> dict[str, Any]:
     status = load(number)["status"]
-    return {"revision": number, "status": "superseded" if status == "deployed" and number != newest else status}
+    return {"revision": number, "status": "superseded" if status == "deployed" and number != live else status}
 
 
 def upgrade(options: list[tuple[str, str]]) -> None:
-    values = load(numbers()[-1])["values"]
+    values = load(live())["values"]
     for option, text in options:
         if option in SETS:
             for setting in re.split(r"(?<!\\),", text) if option != "--set-json" else [text]:
@@ -112,8 +116,10 @@ def put(values: dict[str, Any], option: str, path: str, text: str) -> None:
 def change(one: dict[str, Any]) -> None:
     failing = HOME / "fail"
     if failing.exists():
-        sys.exit(f"Error: {failing.read_text(encoding='utf-8')}")
+        one = {**one, "status": "failed"}
     (HOME / f"revisions/{numbers()[-1] + 1}.json").write_text(json.dumps(one), encoding="utf-8")
+    if failing.exists():
+        sys.exit(f"Error: {failing.read_text(encoding='utf-8')}")
     say("Release has been changed. Happy Helming!")
 
 

@@ -162,6 +162,40 @@ def test_rollback_says_which_other_values_go_back(cluster: Cluster, new: Path, s
     assert "these values go back, too: serving.replicas" in slipway("rollback")[1]
 
 
+def test_what_failed_is_shipped_again_and_is_no_candidate(cluster: Cluster, new: Path, slipway: Slipway) -> None:
+    """Helm keeps the values of an upgrade that failed as the newest revision; the next one does not begin from them."""
+    failing = cluster.home / "fail"
+    failing.write_text("pre-upgrade hooks failed: job failed")
+    assert slipway("ship", str(new), "--name", "v2", "--apply")[0] == 2
+    failing.unlink()
+    assert "the release has no candidate" in slipway("promote")[1]
+    code, said = slipway("ship", str(new), "--name", "v2", "--apply")
+    assert code == 0, said
+    assert cluster.variants == ("v1", "v2", 1000)
+    assert set(cluster.values["artifacts"]) == {"v1", "v2"}
+
+
+def test_an_upgrade_that_failed_goes_back_to_what_was_live(
+    cluster: Cluster, new: Path, slipway: Slipway, given: Any, tmp_path: Path
+) -> None:
+    assert slipway("ship", str(new), "--name", "v2", "--apply")[0] == 0
+    assert slipway("promote", "--apply")[0] == 0
+    assert cluster.variants == ("v2", "", 0)
+    live = cluster.revision
+    (cluster.home / "fail").write_text("context deadline exceeded")
+    old = tmp_path / "guide-1.json"
+    old.write_text(given["v1"]["state"])
+    manifest_path(old).write_text(given["v1"]["manifest"])
+    assert slipway("ship", str(old), "--apply")[0] == 2
+    (cluster.home / "fail").unlink()
+    code, said = slipway("rollback", "--apply")
+    assert code == 0
+    assert f"revision {live + 1} did not succeed: all of revision {live} again, v2 (" in said
+    assert cluster.variants == ("v2", "", 0)
+    assert slipway("rollback", "--apply")[0] == 0
+    assert cluster.variants[0] == "v1"
+
+
 def test_json_has_it_all(cluster: Cluster, new: Path, slipway: Slipway) -> None:
     code, said = slipway("ship", str(new), "--dry-run", "--json")
     found = orjson.loads(said)

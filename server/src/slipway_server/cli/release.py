@@ -115,6 +115,8 @@ def rollback_(
 ) -> None:
     """Take a candidate's share away; where it has none, go back to the stable artifact before this one.
 
+    After an upgrade that failed, go back to what was live before it.
+
     Example: slipway release rollback --release answers -n search --apply
     """
     from slipway_server.release.plan import rollback, stop

@@ -2,9 +2,8 @@
 """A release on Kubernetes, as a shipper changes it: what Helm knows of it, a command for each step.
 
     helm = Helm("answers", "search", chart="deploy/helm/slipway")
-    state = State.of(helm.values())
-    plan = ship(state, artifact, weight_bps=1000)
-    for words in plan.commands(helm): print(shlex.join(words))
+    plan = ship(helm.state(), artifact, weight_bps=1000)
+    print(shlex.join(plan.words(helm)))
 
 Nothing here talks to a cluster but Helm itself, which a person would run in the same words.
 """

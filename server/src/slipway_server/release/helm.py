@@ -22,6 +22,8 @@ from slipway_server.release.state import Revision, State
 
 QUERY_SECONDS = 120.0
 HISTORY_LENGTH = 50
+LIVE = "deployed"
+"""Helm's word for the revision that is live."""
 
 
 class Helm:
@@ -39,16 +41,27 @@ class Helm:
     # ---- what it knows
 
     def values(self, revision: int | None = None) -> dict[str, Any]:
-        """The values that were given, now or at a revision. Raises HelmFailed, also where there is no such release."""
-        at = [] if revision is None else ["--revision", str(revision)]
-        found: dict[str, Any] | None = json.loads(self._ask("get", "values", self.release, *at, "--output", "json"))
+        """The values that were given, live or at a revision. Raises HelmFailed, also where there is no such release."""
+        at = str(self.live() if revision is None else revision)
+        found: dict[str, Any] | None = json.loads(
+            self._ask("get", "values", self.release, "--revision", at, "--output", "json")
+        )
         return found or {}
 
     def history(self) -> list[Revision]:
         """Revisions that were live at some time, newest first. Raises HelmFailed."""
-        listed = json.loads(self._ask("history", self.release, "--max", str(HISTORY_LENGTH), "--output", "json"))
-        live = [one for one in listed if one["status"] in ("deployed", "superseded")]
-        return [Revision(int(one["revision"]), one["status"] == "deployed") for one in reversed(live)]
+        live = [(number, status) for number, status in self._listed() if status in (LIVE, "superseded")]
+        return [Revision(number, status == LIVE) for number, status in live]
+
+    def live(self) -> int:
+        """The revision that the next upgrade begins from: the live one, past those that failed after it; the newest
+        where none ever was. Raises HelmFailed."""
+        listed = self._listed()
+        return next((number for number, status in listed if status == LIVE), listed[0][0])
+
+    def newest(self) -> int:
+        """The last revision that was tried. Raises HelmFailed."""
+        return self._listed()[0][0]
 
     def state(self, revision: int | None = None) -> State:
         """Which artifacts it serves. Raises HelmFailed."""
@@ -56,8 +69,8 @@ class Helm:
 
     def manifest(self, revision: int | None = None) -> str:
         """The objects that it consists of, as YAML. Raises HelmFailed."""
-        at = [] if revision is None else ["--revision", str(revision)]
-        return self._ask("get", "manifest", self.release, *at)
+        at = str(self.live() if revision is None else revision)
+        return self._ask("get", "manifest", self.release, "--revision", at)
 
     def tried(self, words: Sequence[str]) -> str:
         """The objects that it would consist of after an upgrade, as the API server's version has them rendered."""
@@ -102,6 +115,11 @@ class Helm:
             raise HelmFailed(f"helm {words[1]} failed with exit code {done.returncode}; its own words are above")
 
     # ----
+
+    def _listed(self) -> list[tuple[int, str]]:
+        """Revision and status, newest first."""
+        listed = json.loads(self._ask("history", self.release, "--max", str(HISTORY_LENGTH), "--output", "json"))
+        return [(int(one["revision"]), str(one["status"])) for one in reversed(listed)]
 
     @property
     def _where(self) -> list[str]:

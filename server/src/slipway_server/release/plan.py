@@ -137,9 +137,13 @@ def stop(state: State) -> Plan:
 
 
 def rollback(helm: Helm, state: State) -> Plan:
-    """Back to the newest revision that served another stable artifact, and not this one as candidate. Raises
-    ConfigInvalid where there is none."""
+    """Back to the newest revision that served another stable artifact, and not this one as candidate; to the live one
+    where an upgrade after it failed. Raises ConfigInvalid where there is none."""
     stable = state.required_stable()
+    live, newest = helm.live(), helm.newest()
+    if newest != live:
+        note = f"revision {newest} did not succeed: all of revision {live} again, {stable.key} ({stable.digest[:12]})"
+        return Plan("rollback", f"{note} as stable", revision=live)
     for revision in helm.history():
         before = helm.state(revision.number)
         if revision.current or before.stable is None or _same(before.stable, stable):
