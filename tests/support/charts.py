@@ -18,6 +18,8 @@ GOLDEN = ROOT / "tests/chart/golden"
 TOOLS = ROOT / ".slipway/tools"
 SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 KUBERNETES = "1.34.0"
+NAME = "answers-slipway"
+"""What a render's objects are called: release, then chart."""
 HELMS = ("helm3", "helm4")
 
 
@@ -74,6 +76,16 @@ def refusal(helm: Helm, scenario: str, *arguments: str) -> str:
     with pytest.raises(Refused) as caught:
         helm.render(scenario, *arguments)
     return str(caught.value)
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """The variables that have a value of their own."""
+    return {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+
+
+def server(objects: Objects) -> dict[str, Any]:
+    """The container that serves."""
+    return dict(objects["Deployment", NAME]["spec"]["template"]["spec"]["containers"][0])
 
 
 def pod_of(one: dict[str, Any]) -> dict[str, Any] | None:
