@@ -54,7 +54,7 @@ async def serving(environ: dict[str, str], *options: str) -> AsyncIterator[async
 
 async def ready(process: asyncio.subprocess.Process) -> dict[str, Any]:
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         facts: dict[str, Any] = json.loads(await process.stdout.readline())
     return facts
 
@@ -84,7 +84,7 @@ async def test_sigterm_under_load_loses_nothing_and_logs_every_request(environ: 
 async def test_it_says_what_it_serves_and_that_the_reader_is_no_model(environ: dict[str, str]) -> None:
     async with serving(environ, "--allow-uncompiled") as process:
         assert process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             shown = b"".join([await process.stdout.readline() for _ in range(8)]).decode()
     for expected in (
         "serving slipway_server.programs.rag:RAG",
@@ -152,7 +152,7 @@ async def test_what_cannot_be_served_ends_with_one_line(
     options = tuple(str(truncated) if option == "TRUNCATED" else option for option in options)
     async with Provider(SimulatorConfig(keys=("right",))) as provider:
         changes = {key: provider.base_url if value == "PROVIDER" else value for key, value in changes.items()}
-        async with serving(environ | changes, *options) as process, asyncio.timeout(60):
+        async with serving(environ | changes, *options) as process, asyncio.timeout(100):
             _, stderr = await process.communicate()
     lines = [line for line in stderr.decode().splitlines() if not line.startswith("{")]
     assert process.returncode == 2
