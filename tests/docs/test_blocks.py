@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 
 import pytest
-import typer
+from command_words import unknown_words
 from doc_pages import MODEL_SERVERS, ROOT, Block, Page, blocks, documents
-
-from slipway_server.cli.app import COMMANDS
 
 RUNNABLE = {"bash", "python", "ini"}
 VERBS = {"run", "serve", "config", "quote", "skip,"}
@@ -84,17 +81,3 @@ def slipway_calls(text: str) -> list[list[str]]:
     lines = text.replace("\\\n", " ").splitlines()
     calls = [match[1] for line in lines if (match := re.match(r"(?:\$ )?(?:\w+=\S+ )*slipway (.+)", line))]
     return [shlex.split(call, comments=True) for call in calls]
-
-
-def unknown_words(words: list[str]) -> list[str]:
-    """The command, subcommand or options among the words that `slipway` does not have."""
-    name, *rest = words
-    if name not in COMMANDS:
-        return [] if name.startswith("--") else [name]
-    command = typer.main.get_command(importlib.import_module(COMMANDS[name][0]).command)
-    while subcommands := getattr(command, "commands", None):
-        if not rest or rest[0] not in subcommands:
-            return rest[:1]
-        command, rest = subcommands[rest[0]], rest[1:]
-    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    return [word for word in rest if word.startswith("--") and word.split("=")[0] not in options | {"--help"}]
