@@ -3,11 +3,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import grpc
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture(scope="session", autouse=True)
+def poller() -> Iterator[None]:
+    """Keeps grpc.aio's polling thread: it is joined, which blocks, wherever the last channel or server is collected."""
+    with asyncio.Runner() as runner:
+        # grpc.aio asks for the current loop, which other tests may have taken away from the main thread.
+        runner.run(_in_loop(grpc.aio.init_grpc_aio))
+        yield
+        runner.run(_in_loop(grpc.aio.shutdown_grpc_aio))
+
+
+async def _in_loop(function: Callable[[], None]) -> None:
+    function()
 
 
 @pytest.fixture(autouse=True)

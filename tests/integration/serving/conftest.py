@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TypeAlias
 
@@ -17,20 +16,6 @@ from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.server import Server
 
 Serve: TypeAlias = Callable[..., Awaitable[Server]]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def poller() -> Iterator[None]:
-    """Keeps grpc.aio's polling thread: it is joined, which blocks, wherever the last server happens to be collected."""
-    with asyncio.Runner() as runner:
-        # grpc.aio asks for the current loop, which other tests may have taken away from the main thread.
-        runner.run(_in_loop(grpc.aio.init_grpc_aio))
-        yield
-        runner.run(_in_loop(grpc.aio.shutdown_grpc_aio))
-
-
-async def _in_loop(function: Callable[[], None]) -> None:
-    function()
 
 
 @pytest.fixture
