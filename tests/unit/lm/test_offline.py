@@ -211,5 +211,8 @@ def test_time_grows_with_the_length_and_no_faster(text: str) -> None:
         answer_messages([("system", body), ("user", f"{body}\n\nWho is it?")])
         return time.process_time() - started
 
-    seconds(1000)
-    assert seconds(40_000) < 40 * max(seconds(4_000), 0.002)
+    def least(size: int) -> float:
+        """Of several: a collection of garbage that others have left is not this one's time."""
+        return min(seconds(size) for _ in range(4))
+
+    assert least(40_000) < 40 * max(least(4_000), 0.002)
