@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import sys
@@ -12,6 +13,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import cache_sharing as sharing
 import pytest
@@ -74,20 +76,31 @@ async def test_a_killed_leader_is_replaced_by_one_other(network_volume: NetworkV
 
 
 async def test_the_doctor_finds_it_healthy(network_volume: NetworkVolume) -> None:
-    command = (sys.executable, "-m", "slipway_server.cli.app", "cache", "doctor", "--json")
+    """Its checks look for a limited time, in which a machine that stands still shows nothing: they may look again."""
+    for attempt in range(3):
+        said, codes = await examined(folders(network_volume, f"doctor{attempt}")[:2])
+        assert said[0] == said[1]
+        assert len(said[0]) == 6
+        unhealthy = [finding for finding in said[0] if not finding["ok"] and finding["needed"]]
+        assert codes == [bool(unhealthy)] * 2
+        if not unhealthy:
+            break
+        logging.getLogger(__name__).warning("attempt %d: %s", attempt, unhealthy)
+    assert unhealthy == []
+
+
+async def examined(places: list[Path]) -> tuple[list[Any], list[int | None]]:
+    """What the doctor says and how it exits, run on both hosts at the same time."""
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from slipway_server.cli import main; main()", *command[3:]),
+            *(sys.executable, "-c", "from slipway_server.cli import main; main()", "cache", "doctor", "--json"),
             env={**os.environ, "DSPY_CACHEDIR": str(folder)},
             stdout=asyncio.subprocess.PIPE,
         )
-        for folder in folders(network_volume, "doctor")[:2]
+        for folder in places
     ]
     said = [json.loads((await process.communicate())[0]) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert said[0] == said[1]
-    assert [finding["name"] for finding in said[0] if not finding["ok"] and finding["needed"]] == []
-    assert len(said[0]) == 6
+    return said, [process.returncode for process in processes]
 
 
 async def test_a_server_that_hangs_fails_no_request(network_volume: NetworkVolume) -> None:
