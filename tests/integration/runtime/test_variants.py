@@ -56,9 +56,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_keys_go_where_the_hash_says_and_follow_the_routing_file(
-    settings_with: SettingsWith, serving: Serving, artifacts: dict[str, Path], tmp_path: Path
-) -> None:
+def routed(
+    settings_with: SettingsWith, artifacts: dict[str, Path], tmp_path: Path, cache: str
+) -> tuple[Path, Settings]:
+    """A folder for weights, and settings of a server with a candidate that follows it."""
     folder = tmp_path / "routing"
     folder.mkdir()
     settings = settings_with(
@@ -67,8 +68,15 @@ async def test_keys_go_where_the_hash_says_and_follow_the_routing_file(
         candidate_artifact=artifacts["B"],
         routing_dir=folder,
         watch_seconds=WATCH_SECONDS,
-        cache="off",
+        cache=cache,
     )
+    return folder, settings
+
+
+async def test_keys_go_where_the_hash_says_and_follow_the_routing_file(
+    settings_with: SettingsWith, serving: Serving, artifacts: dict[str, Path], tmp_path: Path
+) -> None:
+    folder, settings = routed(settings_with, artifacts, tmp_path, cache="off")
     async with serving(settings) as service:
         for weight in (0, 1000, 5000, 10_000, 0):
             (folder / "next").write_bytes(orjson.dumps({"candidate": weight}))
@@ -85,16 +93,7 @@ async def test_keys_go_where_the_hash_says_and_follow_the_routing_file(
 async def test_weights_that_change_under_callers_send_no_key_astray(
     settings_with: SettingsWith, serving: Serving, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "routing"
-    folder.mkdir()
-    settings = settings_with(
-        program=PROGRAM,
-        artifact=artifacts["A"],
-        candidate_artifact=artifacts["B"],
-        routing_dir=folder,
-        watch_seconds=WATCH_SECONDS,
-        cache="memory",
-    )
+    folder, settings = routed(settings_with, artifacts, tmp_path, cache="memory")
     stop, answers, at_weights = asyncio.Event(), 0, set()
 
     async with serving(settings) as service:
