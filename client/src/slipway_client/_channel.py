@@ -10,7 +10,7 @@ from typing import Any
 
 DEFAULT_DEADLINE_SECONDS = 30.0
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 KEEPALIVE_SECONDS = 10
 KEEPALIVE_TIMEOUT_SECONDS = 5
 """A server whose machine has gone says nothing. gRPC gives a connection up when what it sent, or a ping after so long
@@ -58,8 +58,9 @@ def channel_options(own: Sequence[tuple[str, Any]] = ()) -> list[tuple[str, Any]
     """gRPC's settings for a channel; `own` come last and win."""
     settings: dict[str, Any] = {
         "grpc.service_config": json.dumps(SERVICE_CONFIG),
-        "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-        "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+        # Requests may be as large as the server takes: it says what is too large with a typed error.
+        "grpc.max_send_message_length": -1,
+        "grpc.max_receive_message_length": MAX_RESPONSE_BYTES,
         "grpc.keepalive_time_ms": KEEPALIVE_SECONDS * 1000,
         "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_SECONDS * 1000,
         "grpc.keepalive_permit_without_calls": 1,

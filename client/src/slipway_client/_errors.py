@@ -27,6 +27,9 @@ from slipway.v1 import error_pb2
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
 
+REFUSED_UNREAD = "Received message larger than max"
+"""gRPC's own words, without ErrorInfo and as RESOURCE_EXHAUSTED: but waiting does not help."""
+
 
 class SlipwayClientError(Exception):
     """Base of every error. `str()` is the server's one line: the cause and the remedy.
@@ -68,7 +71,7 @@ class SlipwayClientError(Exception):
 
 
 class InvalidRequest(SlipwayClientError):
-    """The request cannot succeed as it is (INVALID_ARGUMENT)."""
+    """The request cannot succeed as it is (INVALID_ARGUMENT, or RESOURCE_EXHAUSTED where it is far too large)."""
 
 
 class NotFound(SlipwayClientError):
@@ -119,8 +122,10 @@ def from_rpc_error(failure: grpc.RpcError, request_id: str) -> SlipwayClientErro
     """The typed error of a failed call, sync or async."""
     trailers = dict(failure.trailing_metadata() or ())
     reason, metadata, retry_after = _details(trailers.get(DETAILS_KEY, b""))
-    return _BY_CODE.get(failure.code(), Internal)(
-        failure.details() or failure.code().name,
+    message = failure.details() or failure.code().name
+    too_large = not reason and message.startswith(f"SERVER: {REFUSED_UNREAD}")
+    return (InvalidRequest if too_large else _BY_CODE.get(failure.code(), Internal))(
+        message,
         code=failure.code(),
         reason=reason,
         metadata=metadata,

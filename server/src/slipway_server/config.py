@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     default_deadline_seconds: float = Field(
         60.0, gt=0, description="Deadline of a call that has none; longer ones are cut to it."
     )
-    max_input_bytes: int = Field(256 * 1024, ge=1, description="Limit of one request's inputs.")
+    max_input_bytes: int = Field(256 * 1024, ge=1, le=16 * 1024 * 1024, description="Limit of one request's inputs.")
     max_concurrent_requests: int = Field(1000, ge=1, description="Requests of this process under way.")
     drain_seconds: float = Field(3.0, ge=0, description="Time between NOT_SERVING and refusing new calls.")
     connection_age_seconds: float = Field(

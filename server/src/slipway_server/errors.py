@@ -121,7 +121,7 @@ class InputEmpty(CallerError):
 
 class InputTooLarge(CallerError):
     reason = "INPUT_TOO_LARGE"
-    meaning = "The inputs are larger than SLIPWAY_MAX_INPUT_BYTES."
+    meaning = "The inputs are larger than SLIPWAY_MAX_INPUT_BYTES, or the whole request than four times that and 4 MiB."
 
 
 class RequestInvalid(CallerError):

@@ -169,10 +169,20 @@ async def test_a_deadline_is_kept(either: Either, service: FakeService) -> None:
             await either.call("ask", "why?", deadline_seconds=wrong)
 
 
-async def test_a_message_beyond_the_limit_fails_once(either: Either, service: FakeService) -> None:
-    with pytest.raises(slipway_client.SlipwayClientError) as failure:
-        await either.call("ask", "x" * 5_000_000)
-    assert failure.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+@pytest.mark.parametrize(
+    ("size_bytes", "code", "reason"),
+    [
+        (5_000_000, grpc.StatusCode.INVALID_ARGUMENT, "INPUT_TOO_LARGE"),
+        # Refused by gRPC itself, as an overload: which it is not, waiting would not help.
+        (ServingConfig().max_received_bytes, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+    ],
+)
+async def test_a_message_beyond_a_limit_is_the_callers_mistake(
+    either: Either, service: FakeService, size_bytes: int, code: grpc.StatusCode, reason: str
+) -> None:
+    with pytest.raises(slipway_client.InvalidRequest) as failure:
+        await either.call("ask", "x" * size_bytes)
+    assert (failure.value.code, failure.value.reason) == (code, reason)
     assert not service.seen
 
 

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from slipway.v1 import prediction_pb2, prediction_pb2_grpc
 from slipway_server import errors
-from slipway_server.serving.config import ServingConfig
+from slipway_server.serving.config import MIN_MESSAGE_BYTES, ServingConfig
 from slipway_server.serving.server import Server
 from slipway_server.telemetry import metrics
 
@@ -132,6 +132,30 @@ async def test_a_spent_deadline_ends_the_request(serve, service: FakeService) ->
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert details(failure.value)["ErrorInfo"].reason == "DEADLINE_EXCEEDED"
     assert service.cancelled == 1
+
+
+async def test_a_request_that_is_too_large_is_refused_unread(
+    single_attempt: grpc.aio.Channel, service: FakeService
+) -> None:
+    inputs = Struct()
+    inputs.update({"question": "x" * MIN_MESSAGE_BYTES})
+    stub = prediction_pb2_grpc.PredictionServiceStub(single_attempt)
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await stub.Predict(prediction_pb2.PredictRequest(inputs=inputs))
+    info = details(failure.value)["ErrorInfo"]
+    assert (failure.value.code().name, info.reason) == ("INVALID_ARGUMENT", "INPUT_TOO_LARGE")
+    assert info.metadata["limit_bytes"] == str(MIN_MESSAGE_BYTES)
+    assert not service.seen
+
+
+async def test_a_request_that_is_no_message_has_a_typed_error(
+    single_attempt: grpc.aio.Channel, service: FakeService
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await single_attempt.unary_unary(f"/{PREDICT}")(b"\xff\xff\xff")
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(failure.value)["ErrorInfo"].reason == "REQUEST_INVALID"
+    assert not service.seen
 
 
 async def eventually(condition) -> None:

@@ -132,6 +132,17 @@ async def test_a_method_can_be_called_through_reflection_alone(serve, service: F
         assert (await call(request)).answer == "echo why?"
 
 
+@pytest.mark.parametrize("symbol", [f"{servicers.RAG}.Ask", "slipway.rag.v1.AskRequest", "slipway.v1.Receipt.cache"])
+async def test_reflection_describes_every_kind_of_symbol(serve, service: FakeService, symbol: str) -> None:
+    server = await serve(service)
+    async with channel_to(server) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in (symbol, f"{symbol}x")]
+        found, unknown = [response async for response in stub.ServerReflectionInfo(asked)]
+    assert found.file_descriptor_response.file_descriptor_proto
+    assert unknown.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
 async def test_the_reflection_client_of_grpcio_reads_it_too(serve, service: FakeService) -> None:
     server = await serve(service)
 

@@ -33,6 +33,14 @@ def test_every_status_has_a_class_and_keeps_its_code(code: grpc.StatusCode) -> N
     assert code.name in repr(error)
 
 
+def test_a_request_too_large_for_grpc_is_not_an_overload() -> None:
+    """Waiting does not help, whatever the code says."""
+    refused = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (9 vs. 4)", ())
+    assert type(from_rpc_error(refused, "id")) is slipway_client.InvalidRequest
+    answer = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (9 vs. 4)", ())
+    assert type(from_rpc_error(answer, "id")) is slipway_client.Overloaded
+
+
 def test_details_that_are_no_protobuf_are_ignored() -> None:
     trailers = (("grpc-status-details-bin", b"\xff\xff\xff"),)
     assert from_rpc_error(Failure(grpc.StatusCode.UNAVAILABLE, "", trailers), "id").reason == ""

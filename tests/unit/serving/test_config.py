@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from slipway_server.config import load_settings
+from slipway_server.errors import ConfigInvalid
 from slipway_server.serving.config import MIN_MESSAGE_BYTES, ServingConfig
 from slipway_server.serving.server import channel_options
 
@@ -27,8 +30,16 @@ def test_neither_a_stop_nor_an_old_connection_cuts_off_a_request() -> None:
 def test_inputs_that_are_somewhat_too_large_reach_the_typed_error() -> None:
     assert ServingConfig(max_input_bytes=10).max_message_bytes == MIN_MESSAGE_BYTES
     large = ServingConfig(max_input_bytes=8 * 2**20)
-    assert large.max_message_bytes > 8 * 2**20
-    assert dict(channel_options(large))["grpc.max_receive_message_length"] == large.max_message_bytes
+    assert large.max_received_bytes > large.max_message_bytes > 8 * 2**20
+    assert dict(channel_options(large))["grpc.max_receive_message_length"] == large.max_received_bytes
+
+
+def test_the_largest_limit_is_one_that_grpc_takes() -> None:
+    """Its options are C integers; a larger value would be a traceback at the start."""
+    with pytest.raises(ConfigInvalid, match="SLIPWAY_MAX_INPUT_BYTES"):
+        load_settings({"max_input_bytes": 16 * 2**20 + 1}, environ={})
+    settings = load_settings({"max_input_bytes": 16 * 2**20}, environ={})
+    assert ServingConfig.from_settings(settings).max_received_bytes < 2**31
 
 
 def test_a_port_is_never_shared() -> None:

@@ -11,7 +11,11 @@ GRACE_MARGIN_SECONDS = 5.0
 """What a stop, or a connection that has reached its age, allows beyond the longest deadline."""
 
 MIN_MESSAGE_BYTES = 4 * 1024 * 1024
-"""gRPC's own default limit. Ours is never lower, so that inputs somewhat too large get a typed error."""
+"""gRPC's own default limit. Ours is never lower."""
+
+RECEIVED_PER_READ = 4
+"""Messages up to so many times larger than those that are read still arrive, for a typed error: gRPC's own refusal has
+no ErrorInfo, and its RESOURCE_EXHAUSTED makes clients send the same message again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,13 @@ class ServingConfig:
 
     @property
     def max_message_bytes(self) -> int:
-        """Limit of gRPC's messages: feedback carries inputs and outputs."""
+        """Larger requests are not read: feedback carries inputs and outputs. Also the limit of a response."""
         return max(MIN_MESSAGE_BYTES, 4 * self.max_input_bytes)
+
+    @property
+    def max_received_bytes(self) -> int:
+        """Larger requests are refused by gRPC itself."""
+        return RECEIVED_PER_READ * self.max_message_bytes
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ServingConfig:

@@ -27,6 +27,7 @@ from slipway_server.serving import access
 from slipway_server.serving.begun import Begun
 from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.readiness import Readiness, State
+from slipway_server.serving.reading import Unread, reader
 from slipway_server.serving.status import status
 from slipway_server.telemetry import metrics
 
@@ -50,6 +51,7 @@ def interceptors(config: ServingConfig, readiness: Readiness) -> list[grpc.aio.S
             RequestScope(config.max_deadline_seconds),
             Deadline(),
             Admission(config.max_concurrent_requests, readiness),
+            max_message_bytes=config.max_message_bytes,
         )
     ]
 
@@ -65,8 +67,9 @@ class Layer(Protocol):
 class Layers(grpc.aio.ServerInterceptor):
     """Puts `layers`, outermost first, around each of our methods when it is called for the first time."""
 
-    def __init__(self, *layers: Layer) -> None:
+    def __init__(self, *layers: Layer, max_message_bytes: int) -> None:
         self._layers = layers
+        self._max_message_bytes = max_message_bytes
         self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
 
     async def intercept_service(
@@ -87,7 +90,8 @@ class Layers(grpc.aio.ServerInterceptor):
         behaviour: Behaviour = handler.unary_unary
         for layer in reversed(self._layers):
             behaviour = layer.around(path.lstrip("/"), behaviour)
-        return grpc.unary_unary_rpc_method_handler(behaviour, handler.request_deserializer, handler.response_serializer)
+        read = reader(handler.request_deserializer, self._max_message_bytes)
+        return grpc.unary_unary_rpc_method_handler(behaviour, read, handler.response_serializer)
 
 
 class ErrorStatus:
@@ -160,6 +164,8 @@ class RequestScope:
             scope = RequestContext(given if acceptable and given else new_request_id(), self._deadline(context))
             context.set_trailing_metadata(((REQUEST_ID_KEY, scope.request_id),))
             with request_scope.opened(scope), access.Logged(method, scope, context) as entry:
+                if isinstance(message, Unread):
+                    raise message.error
                 if not acceptable:
                     raise RequestInvalid(
                         f"request_id must be at most {MAX_REQUEST_ID_LENGTH} printable ASCII characters",

@@ -17,6 +17,8 @@ from typing import Any
 
 import grpc
 from aiohttp import web
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -40,7 +42,7 @@ def channel_options(config: ServingConfig) -> list[tuple[str, int]]:
     return [
         # Without this a second server on the same port would silently take half of the traffic.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_receive_message_length", config.max_received_bytes),
         ("grpc.max_send_message_length", config.max_message_bytes),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -64,6 +66,21 @@ class GenericHandlers:
         """Left out."""
 
 
+class Symbols:
+    """The default descriptor pool for reflection, which finds methods, too, as `grpcurl describe` asks for them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(descriptor_pool.Default(), name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802  (the pool's name)
+        """The file that has `symbol`, a full name. Raises KeyError."""
+        pool = descriptor_pool.Default()
+        try:
+            return pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return pool.FindMethodByName(symbol).containing_service.file
+
+
 class Server:
     """Ports, services and their state. Make it inside the event loop that runs it."""
 
@@ -79,7 +96,7 @@ class Server:
         servicers.register(handlers, service, config.max_input_bytes)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, handlers)
         if config.reflection:
-            reflection.enable_server_reflection((*offered, HEALTH, reflection.SERVICE_NAME), handlers)
+            reflection.enable_server_reflection((*offered, HEALTH, reflection.SERVICE_NAME), handlers, Symbols())
         self._http = web.AppRunner(application(self.readiness), access_log=None)
 
     def __repr__(self) -> str:

@@ -19,10 +19,11 @@ from slipway.v1 import (
     prediction_pb2_grpc,
 )
 from slipway_server import request as request_scope
-from slipway_server.errors import InputTooLarge, MethodUnsupported, RequestInvalid
+from slipway_server.errors import MethodUnsupported, RequestInvalid
 from slipway_server.runtime.types import Answer, Service, Serving
 from slipway_server.serving import convert
 from slipway_server.serving.pages import page
+from slipway_server.serving.reading import too_large
 
 PIN_KEY = "slipway-artifact"
 """Metadata that pins a request like the field `pin`, for callers that cannot change their messages."""
@@ -74,11 +75,7 @@ def _pin(message: Any, context: grpc.aio.ServicerContext) -> str:
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:
     if size_bytes > limit_bytes:
-        raise InputTooLarge(
-            f"the inputs have {size_bytes} bytes; the limit is {limit_bytes}",
-            size_bytes=str(size_bytes),
-            limit_bytes=str(limit_bytes),
-        )
+        raise too_large("input", size_bytes, limit_bytes)
 
 
 class Prediction(prediction_pb2_grpc.PredictionServiceServicer):
