@@ -5,8 +5,9 @@
     scripts/chart.py verify        # fails where they are stale
 
 A value is documented by the lines `# -- …` directly above it. `# @schema {…}`, a YAML flow mapping, is merged into what
-its default says about its type. Objects are closed unless their annotation says otherwise. `setting: NAME` takes type
-and bounds of that setting of the server; `settings: true` is every setting that no value of the chart stands for.
+its default says about its type; `says` is what Helm prints where a value does not fit, for what keywords do not tell.
+Objects are closed unless their annotation says otherwise. `setting: NAME` takes type and bounds of that setting of the
+server; `settings: true` is every setting that no value of the chart stands for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from chart_schema import Schema, closed, fitting
 
 from slipway_server.config import CACHE_DIR_KEY, Settings, env_key
 
@@ -42,32 +44,35 @@ OWNED = {
 KNOWN: dict[str, Any] = Settings.model_json_schema(by_alias=False)["properties"]
 """The server's settings, as JSON schemas."""
 
-DOCS_HEAD = """A value that is not listed here is refused. Helm's `--set` makes text of fractions;
-`--set-json traffic.sample=0.1` gives a number."""
+DOCS_HEAD = """A value that is not listed here is refused, and so is null but where it says so. A list or mapping that
+is null is empty. Helm's `--set` makes text of fractions; `--set-json traffic.sample=0.1` gives a number."""
 
-TEXT = {"type": "string"}
-ARTIFACT: dict[str, Any] = {
-    "type": ["object", "null"],
-    "additionalProperties": False,
-    "properties": {
-        "name": {
-            "type": "string",
-            "pattern": "^[A-Za-z0-9][-._A-Za-z0-9]*$",
-            "description": "File name without .json, as receipts show it; the artifact's key if not given.",
-        },
-        "digest": {
-            "type": "string",
-            "pattern": "^([0-9a-f]{64})?$",
-            "description": "Content digest that pods check; taken from `manifest` where that is given.",
-        },
-        "state": TEXT | {"description": "The artifact's .json file, by --set-file."},
-        "stateGz": TEXT | {"description": "The same, gzip, then base64, in place of `state`."},
-        "manifest": TEXT | {"description": "Its .meta.json file, by --set-file."},
-        "existingConfigMap": TEXT | {"description": "ConfigMap of yours with `name`.json and `name`.meta.json."},
-        "gzipped": {"type": "boolean", "description": "That ConfigMap has `name`.json.gz in place of `name`.json."},
-        "path": TEXT | {"description": "Path of the .json or .json.gz file on the volume."},
+DRAFT = "http://json-schema.org/draft-07/schema#"
+NO_SETTING = (
+    "`slipway config` shows the keys there are, and VALUES.md, under config, those that no other value stands for"
+)
+TEXT: Schema = {"type": "string"}
+ARTIFACT: dict[str, Schema] = {
+    "name": {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][-._A-Za-z0-9]*$",
+        "says": "a file name without .json: letters, digits, dots, hyphens and underscores",
+        "description": "File name without .json, as receipts show it; the artifact's key if not given.",
     },
+    "digest": {
+        "type": "string",
+        "pattern": "^([0-9a-f]{64})?$",
+        "says": "the 64 hex digits that `slipway artifact show` prints as the digest; --set-string keeps them text",
+        "description": "Content digest that pods check; taken from `manifest` where that is given.",
+    },
+    "state": TEXT | {"description": "The artifact's .json file, by --set-file."},
+    "stateGz": TEXT | {"description": "The same, gzip, then base64, in place of `state`."},
+    "manifest": TEXT | {"description": "Its .meta.json file, by --set-file."},
+    "existingConfigMap": TEXT | {"description": "ConfigMap of yours with `name`.json and `name`.meta.json."},
+    "gzipped": {"type": "boolean", "description": "That ConfigMap has `name`.json.gz in place of `name`.json."},
+    "path": TEXT | {"description": "Path of the .json or .json.gz file on the volume."},
 }
+"""What is given of an artifact."""
 
 
 @dataclass(frozen=True)
@@ -128,34 +133,54 @@ def _comments(lines: list[str], line: int) -> tuple[str, dict[str, Any]]:
 
 def schema_text() -> str:
     """values.schema.json."""
-    root = _closed()
-    root = {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"artifact": ARTIFACT}, **root}
-    for value in values():
-        parent = root
-        for name in value.path[:-1]:
-            parent = parent["properties"][name]
-        parent["properties"][value.path[-1]] = _closed() if value.branch else _schema(value)
+    root = _object(())
     root["properties"]["global"] = {"type": "object", "description": "Values that a parent chart shares."}
-    return json.dumps(root, indent=2) + "\n"
+    given = {name: fitting(one) for name, one in ARTIFACT.items()}
+    artifact = closed(given, "an artifact") | {"type": ["object", "null"]}
+    return _written({"$schema": DRAFT, "definitions": {"artifact": artifact}, **root}) + "\n"
 
 
-def _closed() -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "properties": {}}
+def _written(schema: Schema, indent: str = "\n") -> str:
+    """As JSON, with a line for each value rather than for each word."""
+    deeper = indent + "  "
+    lines = []
+    for key, one in schema.items():
+        nested = isinstance(one, dict) and (key in ("properties", "definitions") or "properties" in one)
+        lines.append(f"{json.dumps(key)}: {_written(one, deeper) if nested else json.dumps(one, ensure_ascii=False)}")
+    return "{" + deeper + ("," + deeper).join(lines) + indent + "}"
 
 
-def _schema(value: Value) -> dict[str, Any]:
+def _object(path: tuple[str, ...]) -> Schema:
+    """The schema of a branch, or of all values."""
+    below = [value for value in values() if value.path[:-1] == path]
+    properties = {value.path[-1]: _object(value.path) if value.branch else _schema(value) for value in below}
+    needed = [value.path[-1] for value in below if value.branch or not _may_go(value)]
+    return closed(properties, ".".join(path) or "the chart", required=needed)
+
+
+def _may_go(value: Value) -> bool:
+    """Whether null, by which Helm takes a default out, is a value here. A list or mapping is empty then."""
+    return isinstance(value.default, (list, dict, type(None))) or "null" in value.schema.get("type", ())
+
+
+def _schema(value: Value) -> Schema:
     extra = dict(value.schema)
     if extra.pop("settings", False):
-        return _closed() | {"description": value.text, "properties": settings()}
+        known = {name: fitting(one) for name, one in settings().items()}
+        return closed(known, "config", instead=NO_SETTING) | {"description": value.text}
     if name := extra.pop("setting", None):
         extra = {**_setting(KNOWN[name]), **extra}
         if value.default is None:
             extra["type"] = [extra["type"], "null"]
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
     kind = {} if "type" in extra or value.default is None else {"type": kinds[type(value.default)]}
+    where = f"values.yaml: {'.'.join(value.path)}"
     if kind.get("type") == "object" and "additionalProperties" not in extra:
-        raise SystemExit(f"values.yaml: {'.'.join(value.path)} does not say what it may hold (additionalProperties)")
-    return {**kind, **extra, "description": value.text}
+        raise SystemExit(f"{where} does not say what it may hold (additionalProperties)")
+    try:
+        return fitting({**kind, **extra, "description": value.text})
+    except ValueError as reason:
+        raise SystemExit(f"{where}: {reason}") from None
 
 
 def settings() -> dict[str, Any]:
@@ -185,7 +210,7 @@ def docs_text() -> str:
             default = json.dumps(value.default).replace("|", "\\|")
             parts.append(f"| `{'.'.join(value.path)}` | `{default}` | {value.text.replace('|', chr(92) + '|')} |")
     parts += ["", "## artifacts.NAME", "", "| value | meaning |", "| --- | --- |"]
-    parts += [f"| `{name}` | {schema['description']} |" for name, schema in ARTIFACT["properties"].items()]
+    parts += [f"| `{name}` | {schema['description']} |" for name, schema in ARTIFACT.items()]
     parts += ["", "## config", "", "| value | meaning |", "| --- | --- |"]
     parts += [f"| `config.{name}` | {schema['description']} |" for name, schema in settings().items()]
     return "\n".join(parts) + "\n"

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from charts import CHART, KUBERNETES, Helm, Objects, parsed
+from charts import CHART, KUBERNETES, Helm, Objects, parsed, refusal
 
 from slipway_server.artifacts import manifest_path
 from slipway_server.release import State, differences, promote, share, ship
+from slipway_server.release.helm import reason
 from slipway_server.release.plan import PACKED_FROM_BYTES, Plan
 
 NAME = "answers-slipway"
@@ -93,3 +94,13 @@ def test_promoting_makes_the_candidate_stable(live: Live) -> None:
     environment = objects["Deployment", NAME]["spec"]["template"]["spec"]["containers"][0]["env"]
     digests = {one["name"]: one.get("value") for one in environment if one["name"].endswith("ARTIFACT_DIGEST")}
     assert digests == {"SLIPWAY_ARTIFACT_DIGEST": json.loads(live.values["artifacts"]["v2"]["manifest"])["digest"]}
+
+
+def test_why_helm_refuses_is_one_line(helm: Helm) -> None:
+    assert reason(refusal(helm, "default", "--set", "lm.model=")) == (
+        "lm.model is not set: name the LM as provider/model, such as openai/gpt-4o-mini"
+    )
+    assert set(reason(refusal(helm, "default", "--set", "serving.replicas=-1,image.digest=x")).split("; ")) == {
+        "at '/serving/replicas': value must be 'a whole number of 0 or more, or null'",
+        "at '/image/digest': value must be 'sha256: and 64 hex digits, or empty'",
+    }

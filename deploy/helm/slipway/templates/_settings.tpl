@@ -25,7 +25,7 @@
 {{- end -}}
 {{- end -}}
 {{- if .Values.program.existingConfigMap }}{{ $_ := set $env "PYTHONPATH" "/opt/slipway/program" }}{{ end -}}
-{{- range $key, $value := merge $env .Values.config }}
+{{- range $key, $value := merge $env (default dict .Values.config) }}
 - name: {{ $key }}
   value: {{ include "slipway.text" $value | quote }}
 {{- end }}

@@ -59,12 +59,13 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- end }}
 
 {{- define "slipway.validateVariants" -}}
+{{- $artifacts := default dict .Values.artifacts -}}
 {{- with .Values.variants -}}
 {{- if not .stable.artifact }}{{ fail "variants.stable.artifact is not set: name one of the artifacts under `artifacts`" }}{{ end -}}
 {{- range $variant := list "stable" "candidate" "shadow" -}}
 {{- $chosen := index $.Values.variants $variant -}}
 {{- with $chosen.artifact -}}
-{{- if not (index $.Values.artifacts .) }}{{ fail (printf "variants.%s.artifact is %s, which is not among `artifacts`: give it there, or name one of: %s" $variant . (keys $.Values.artifacts | sortAlpha | join ", " | default "none yet")) }}{{ end -}}
+{{- if not (index $artifacts .) }}{{ fail (printf "variants.%s.artifact is %s, which is not among `artifacts`: give it there, or name one of: %s" $variant . (keys $artifacts | sortAlpha | join ", " | default "none yet")) }}{{ end -}}
 {{- end -}}
 {{- if ne $variant "stable" -}}
 {{- if or (lt (int $chosen.weight) 0) (gt (int $chosen.weight) 10000) }}{{ fail (printf "variants.%s.weight is %d basis points: give 0 to 10000, which is 100 %%" $variant (int $chosen.weight)) }}{{ end -}}
@@ -79,7 +80,7 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- with .Values.volume -}}
 {{- if and (eq .mode "existingClaim") (not .existingClaim) }}{{ fail "volume.mode is existingClaim but volume.existingClaim is not set: name the claim" }}{{ end -}}
 {{- if and .existingClaim (ne .mode "existingClaim") }}{{ fail (printf "volume.existingClaim is %s but volume.mode is %s: set volume.mode=existingClaim" .existingClaim .mode) }}{{ end -}}
-{{- if and (eq .mode "claim") (eq .accessMode "ReadWriteOnce") (not (hasKey $.Values.serving.nodeSelector "kubernetes.io/hostname")) }}{{ fail "volume.accessMode is ReadWriteOnce, which one node can mount, but pods may run on several: take ReadWriteMany, or pin them to a node with serving.nodeSelector.kubernetes\\.io/hostname" }}{{ end -}}
+{{- if and (eq .mode "claim") (eq .accessMode "ReadWriteOnce") (not (hasKey (default dict $.Values.serving.nodeSelector) "kubernetes.io/hostname")) }}{{ fail "volume.accessMode is ReadWriteOnce, which one node can mount, but pods may run on several: take ReadWriteMany, or pin them to a node with serving.nodeSelector.kubernetes\\.io/hostname" }}{{ end -}}
 {{- if eq .mode "emptyDir" -}}
 {{- if eq $.Values.retrieval.mode "volume" }}{{ fail "retrieval.mode is volume but volume.mode is emptyDir, where no collection can be: take retrieval.mode=qdrant or none, or a claim" }}{{ end -}}
 {{- if $.Values.traffic.enabled }}{{ fail "traffic.enabled needs a volume that stays, but volume.mode is emptyDir: set volume.mode=claim, or traffic.enabled=false" }}{{ end -}}
@@ -92,8 +93,9 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- with .Values.serving.terminationGracePeriodSeconds -}}
 {{- if lt (int .) $needed }}{{ fail (printf "serving.terminationGracePeriodSeconds is %d, but preStop, drain and the longest call need %d: raise it, or lower serving.deadlineSeconds" (int .) $needed) }}{{ end -}}
 {{- end -}}
-{{- $dryRun := default 60 (index .Values.config "SLIPWAY_DRY_RUN_SECONDS") -}}
-{{- $prewarm := ternary (default 60 (index .Values.config "SLIPWAY_PREWARM_SECONDS")) 0 (hasKey .Values.config "SLIPWAY_PREWARM_FILE") -}}
+{{- $config := default dict .Values.config -}}
+{{- $dryRun := default 60 (index $config "SLIPWAY_DRY_RUN_SECONDS") -}}
+{{- $prewarm := ternary (default 60 (index $config "SLIPWAY_PREWARM_SECONDS")) 0 (hasKey $config "SLIPWAY_PREWARM_FILE") -}}
 {{- $starting := ceil (addf $dryRun $prewarm) | int -}}
 {{- if le (int .Values.serving.startupSeconds) $starting }}{{ fail (printf "serving.startupSeconds is %d, but dry run and pre-warming alone may take %d: raise it" (int .Values.serving.startupSeconds) $starting) }}{{ end -}}
 {{- if eq (int .Values.serving.grpcPort) (int .Values.serving.metricsPort) }}{{ fail "serving.grpcPort and serving.metricsPort are the same: choose two ports" }}{{ end -}}
@@ -101,7 +103,7 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- if .enabled -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}{{ fail (printf "autoscaling.minReplicas is %d and maxReplicas %d: the first must not be larger" (int .minReplicas) (int .maxReplicas)) }}{{ end -}}
 {{- if not (or .inFlight .cpuPercent) }}{{ fail "autoscaling has nothing to aim at: set autoscaling.inFlight, or autoscaling.cpuPercent on clusters without custom metrics" }}{{ end -}}
-{{- if and .cpuPercent (not (dig "requests" "cpu" "" $.Values.serving.resources)) }}{{ fail "autoscaling.cpuPercent is a share of what is requested: set serving.resources.requests.cpu" }}{{ end -}}
+{{- if and .cpuPercent (not (dig "requests" "cpu" "" (default dict $.Values.serving.resources))) }}{{ fail "autoscaling.cpuPercent is a share of what is requested: set serving.resources.requests.cpu" }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}
@@ -151,7 +153,7 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- with .recompile.image -}}
 {{- if not (or .tag .digest) }}{{ fail "loop.recompile.image.tag is not set: name the image that can compile, which is built with --target full" }}{{ end -}}
 {{- end -}}
-{{- if and .recompile.maxCostUsd (not (hasKey $.Values.config "SLIPWAY_LM_PRICES")) }}{{ fail "loop.recompile.maxCostUsd needs prices: set config.SLIPWAY_LM_PRICES, or loop.recompile.maxCalls" }}{{ end -}}
+{{- if and .recompile.maxCostUsd (not (hasKey (default dict $.Values.config) "SLIPWAY_LM_PRICES")) }}{{ fail "loop.recompile.maxCostUsd needs prices: set config.SLIPWAY_LM_PRICES, or loop.recompile.maxCalls" }}{{ end -}}
 {{- if and .judge.existingSecret (not (or .judge.model .judge.endpoint)) }}{{ fail "loop.judge.existingSecret is set, but the judge is the program's own LM: set loop.judge.model or endpoint, or leave the Secret out" }}{{ end -}}
 {{- end -}}
 {{- end -}}

@@ -11,6 +11,7 @@ Helm finds its cluster as always: KUBECONFIG, HELM_KUBECONTEXT and the like are 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,10 @@ from slipway_server.release.state import Revision, State
 
 QUERY_SECONDS = 120.0
 HISTORY_LENGTH = 50
+REASON_LENGTH = 800
+HINT = "Use --debug"
+PREFIX = r"^Error: (?:[A-Z ]+: )?(?:execution error at \(\S+\): )?"
+"""What Helm puts before the reason: that it failed, and where the template is."""
 LIVE = "deployed"
 """Helm's word for the revision that is live."""
 
@@ -108,11 +113,17 @@ class Helm:
         ]
 
     def apply(self, words: Sequence[str]) -> None:
-        """Run such words; what Helm prints goes to standard error. Raises HelmFailed."""
+        """Run such words; what Helm prints goes to standard error, as it comes. Raises HelmFailed."""
         self._there()
-        done = subprocess.run(list(words), stdout=sys.stderr.fileno(), check=False)
-        if done.returncode:
-            raise HelmFailed(f"helm {words[1]} failed with exit code {done.returncode}; its own words are above")
+        heard: list[str] = []
+        with subprocess.Popen(list(words), stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, text=True) as helm:
+            assert helm.stderr
+            for line in helm.stderr:
+                heard.append(line)
+                sys.stderr.write(line)
+                sys.stderr.flush()
+        if helm.returncode:
+            raise HelmFailed(f"helm {words[1]} failed, its own words are above: {reason(''.join(heard))}")
 
     # ----
 
@@ -137,10 +148,17 @@ class Helm:
         except subprocess.TimeoutExpired:
             raise HelmFailed(f"helm {words[0]} does not answer within {QUERY_SECONDS:g} s") from None
         if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-            raise HelmFailed(f"helm {words[0]}: {lines[-1].removeprefix('Error: ')[:500]}")
+            raise HelmFailed(f"helm {words[0]}: {reason(done.stderr)}")
         return done.stdout
 
     def _there(self) -> None:
         if shutil.which(self._program) is None:
             raise HelmFailed(f"there is no command {self._program}: install Helm 3.14 or newer, or name it with --helm")
+
+
+def reason(printed: str) -> str:
+    """Why Helm failed, in one line of what it printed: what the schema says of each value, or a guard's sentence."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip() and not line.startswith(HINT)]
+    values = [line.removeprefix("- ") for line in lines if line.startswith("- at ")]
+    last = lines[-1] if lines else "no reason given"
+    return ("; ".join(values) or re.sub(PREFIX, "", last))[:REASON_LENGTH]
