@@ -341,8 +341,10 @@ def main() -> None:
     parser.add_argument("--bare-dspy", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.load or arguments.bare_dspy:
+        from slipway_server import loop
+
         work = load(**json.loads(arguments.load)) if arguments.load else bare_dspy(**json.loads(arguments.bare_dspy))
-        print(json.dumps(asyncio.run(work)))
+        print(json.dumps(loop.run(work)))
         return
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), arguments.callers, arguments.seconds, arguments.latency, arguments.memory_requests)

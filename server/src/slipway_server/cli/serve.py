@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 import typer
 
+from slipway_server import loop
 from slipway_server.config import OFFLINE_MODEL, Settings, load_settings
 from slipway_server.telemetry import logs
 
@@ -60,8 +61,7 @@ def serve(
     )
     logs.configure(settings.log_level, settings.log_format)
     announce = partial(_announce_json if as_json else _announce, settings, started)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, announce))
+    loop.run(_serve(settings, announce))
 
 
 async def _serve(settings: Settings, announce: Callable[[Serving, Server], None]) -> None:
@@ -85,15 +85,6 @@ async def _serve(settings: Settings, announce: Callable[[Serving, Server], None]
                     announce(service.serving(), server)
 
                 await run(service, config, stop, serving)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it exists (not on Windows): a third less CPU per RPC."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _announce(settings: Settings, started: float, serving: Serving, server: Server) -> None:

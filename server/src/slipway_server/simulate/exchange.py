@@ -57,6 +57,7 @@ class Exchange:
         self.service, self.state, self.request = service, service.state, request
         self.number = next(service.numbers)
         self.request_id = f"sim-{self.number}"
+        self.arrived = self.state.now()
         self.key = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         self.body: dict[str, Any] = {}
         self.headers: dict[str, str] = {"x-request-id": self.request_id}
@@ -69,7 +70,6 @@ class Exchange:
 
     async def run(self, handle: Callable[[Exchange], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
         """Answer, and enter it in the ledger whatever happens."""
-        arrived = self.state.now()
         try:
             await self._read()
             self._check()
@@ -81,7 +81,7 @@ class Exchange:
                 self.outcome = "aborted"
             raise
         finally:
-            self._enter(arrived)
+            self._enter()
 
     async def admit(self, tokens: float) -> None:
         """Charge the quota, then live through faults and latency up to the answer. Raises Refused."""
@@ -105,7 +105,9 @@ class Exchange:
             raise Refused(self.fault, REFUSALS[self.fault])
         if self.fault == "html":
             raise Refused(self.fault, Refusal(503, "html", None, HTML_503))
-        await asyncio.sleep(self.state.latency(self.behaviour))
+        # From the arrival on: what this process takes for a request is a part of the latency that it simulates.
+        spent = max(0.0, self.state.now() - self.arrived)  # a reset sets the time back
+        await asyncio.sleep(self.state.latency(self.behaviour) - spent)
 
     async def reply(self, body: bytes) -> web.StreamResponse:
         """Send a whole answer, its first byte late where so configured."""
@@ -161,12 +163,12 @@ class Exchange:
         body = orjson.dumps(error_body(refused.refusal))
         return web.Response(body=body, status=self.status, headers=self.headers, content_type="application/json")
 
-    def _enter(self, arrived: float) -> None:
+    def _enter(self) -> None:
         headers = self.request.headers
         self.service.ledger.add(
             Entry(
                 number=self.number,
-                arrived_seconds=arrived,
+                arrived_seconds=self.arrived,
                 finished_seconds=self.state.now(),
                 path=self.request.path,
                 model=self.model,

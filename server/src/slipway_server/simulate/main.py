@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from slipway_server import loop
 from slipway_server.simulate.config import SimulatorConfig
 from slipway_server.simulate.server import Provider
 
@@ -30,14 +31,13 @@ def configuration_lines(provider: Provider) -> list[str]:
 
 def main(config: SimulatorConfig, announce: Callable[[Provider], None]) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is called once the port is open. Raises PortTaken."""
-    asyncio.run(_serve(config, announce))
+    loop.run(_serve(config, announce))
 
 
 async def _serve(config: SimulatorConfig, announce: Callable[[Provider], None]) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Provider(config) as provider:
         announce(provider)
         await stop.wait()
