@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 from bad_artifacts import BAD, rewrite
+from charts import HELMS
 from cluster_release import Figures, Install, Release
 from kube import Refused, eventually
 
@@ -67,6 +68,22 @@ def named(release: Release, folder: Path, kind: str) -> tuple[str, ...]:
     key = key_of(kind)
     files = f"artifacts.{key}.state={artifact},artifacts.{key}.manifest={manifest_path(artifact)}"
     return "--set-file", files, "--set-string", f"variants.stable.artifact={key},artifacts.{key}.digest={digest}"
+
+
+@pytest.mark.parametrize("tool", HELMS)
+def test_a_missing_secret_is_refused_before_anything_is_sent(
+    release: Release, tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "tool", tool)
+    generation = release.deployment()["metadata"]["generation"]
+    revision = release.revision()
+    with pytest.raises(
+        Refused, match=r"lm\.existingSecret is nobody, which is no Secret of the namespace refusal: make it"
+    ):
+        release.upgrade("--set", "lm.existingSecret=nobody")
+    with pytest.raises(Refused, match=r"a Secret without the key key: add that key to it, .* \(it has: api-key\)"):
+        release.upgrade("--set", "lm.secretKey=key")
+    assert (release.revision(), release.deployment()["metadata"]["generation"]) == (revision, generation)
 
 
 @pytest.mark.parametrize("kind", KINDS)
