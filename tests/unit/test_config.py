@@ -34,6 +34,8 @@ def test_precedence_and_origins(tmp_path: Path) -> None:
         ({"SLIPWAY_GRPC_PORT": "70000"}, "SLIPWAY_GRPC_PORT: "),
         ({"SLIPWAY_CACHE": "yes"}, "SLIPWAY_CACHE: .*'on', 'memory' or 'off'"),
         ({"SLIPWAY_LM_TEMPERATURE": "-1"}, "SLIPWAY_LM_TEMPERATURE: "),
+        ({"SLIPWAY_DRAIN_SECONDS": "inf"}, "SLIPWAY_DRAIN_SECONDS: .*finite"),
+        ({"SLIPWAY_LM_RPM": "nan"}, "SLIPWAY_LM_RPM: .*finite"),
         ({"SLIPWAY_CONFIG_FILE": "nowhere.env"}, "no file at nowhere.env"),
     ],
 )

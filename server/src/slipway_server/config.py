@@ -38,7 +38,9 @@ OFFLINE_EMBEDDER = "offline/default"
 class Settings(BaseSettings):
     """Every key. Units are in the names; None means off or not set."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
+    )
 
     # what is served
     program: str = Field("slipway_server.programs.rag:RAG", description="Program to serve, package.module:Class.")

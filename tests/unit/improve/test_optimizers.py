@@ -111,6 +111,16 @@ def test_every_optimizer_compiles(name: str, lm: Scripted, tmp_path: Path, capsy
     assert done.runs > 0 or name == "labeled-few-shot"
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_compiles_a_program_with_a_retriever_of_its_own(
+    name: str, lm: Scripted, tmp_path: Path
+) -> None:
+    """As older tutorials write it; DSPy cannot save such a program."""
+    with dspy.context(rm=lambda query, k, **_: [dspy.Example(long_text="a passage")] * k):
+        done = run(name, tmp_path, program=programs.TutorialRAG())
+    assert {"retrieve", "generate_answer.predict"} < done.state.keys()
+
+
 def test_bootstrapped_demos_come_from_right_answers(lm: Scripted, tmp_path: Path) -> None:
     demos = run("bootstrap-few-shot", tmp_path).state[ANSWER]["demos"]
     bootstrapped = [demo for demo in demos if demo.get(AUGMENTED)]

@@ -40,6 +40,8 @@ def test_the_largest_limit_is_one_that_grpc_takes() -> None:
         load_settings({"max_input_bytes": 16 * 2**20 + 1}, environ={})
     settings = load_settings({"max_input_bytes": 16 * 2**20}, environ={})
     assert ServingConfig.from_settings(settings).max_received_bytes < 2**31
+    for_ever = ServingConfig(max_deadline_seconds=1e300, connection_age_seconds=1e300)
+    assert all(value < 2**31 for _, value in channel_options(for_ever))
 
 
 def test_a_port_is_never_shared() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DSPy's optimizers by name: which class, what it gets, what may be set, how much it runs and what it can resume."""
+"""DSPy's optimizers by name: which class, what it gets, what may be set, and how much it runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Optimizer:
     """One optimizer: `constructor` and `compile` give the arguments that are ours, `defaults` those that users may set.
 
     `selects`: it compares candidates, so part of the train set is kept for that. `bootstraps`: it looks for traces.
-    `runs`: about how often it runs the program, for the progress bar. `resumes`: what a second start does not repeat.
+    `runs`: about how often it runs the program, for the progress bar.
     """
 
     path: str
@@ -63,7 +63,6 @@ class Optimizer:
     selects: bool = False
     bootstraps: bool = False
     runs: Callable[[Task, Settings], int | None] = _unknown
-    resumes: str = "answers from the cache"
     needs: str = ""
     """Python package outside the base installation."""
 
@@ -144,6 +143,11 @@ def _simba_defaults(task: Task, settings: Settings) -> dict[str, Any]:
     return {"bsize": min(32, len(task.train))}
 
 
+def _saves(program: dspy.Module) -> bool:
+    """Whether DSPy can save it, as MIPRO does with every candidate: with a dspy.Retrieve, save() raises TypeError."""
+    return not any(isinstance(parameter, dspy.Retrieve) for _, parameter in program.named_parameters())
+
+
 def _gepa_defaults(task: Task, settings: Settings) -> dict[str, Any]:
     return {} if settings.keys() & {"max_metric_calls", "max_full_evals"} else {"auto": "light"}
 
@@ -205,14 +209,13 @@ OPTIMIZERS: dict[str, Optimizer] = {
             "task_model": task.lm,
             "seed": task.seed,
             "num_threads": task.threads,
-            "log_dir": str(task.log_dir),
+            "log_dir": str(task.log_dir) if _saves(task.program) else None,
             "track_stats": False,
         },
         compile=_valset,
         defaults=_threshold,
         selects=True,
         bootstraps=True,
-        resumes="answers from the cache; the candidates so far are kept in the log folder for reading",
         needs="optuna",
     ),
     "simba": Optimizer(
@@ -235,7 +238,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
         defaults=_gepa_defaults,
         selects=True,
         runs=_gepa_runs,
-        resumes="its own state from the log folder, and answers from the cache",
     ),
     "copro": Optimizer(
         "dspy.teleprompt.COPRO",
