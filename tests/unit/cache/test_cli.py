@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from slipway_server.cache.properties import Verdict
 from slipway_server.cache.store import DiskStore
-from slipway_server.cli.cache import command
+from slipway_server.cli.cache import command, exit_code
 from slipway_server.errors import ConfigInvalid, DatasetInvalid
 
 Run = Callable[..., Result]
@@ -83,8 +84,16 @@ def test_a_world_writable_folder_is_named(store: DiskStore) -> None:
 
 def test_nobody_meets_the_doctor(store: DiskStore) -> None:
     result = CliRunner().invoke(command, ["doctor", "--wait-seconds", "1", "--json"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "two pods at once" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [({"ok", "slow"}, 0), ({"ok", "unclear"}, 3), ({"ok", "unclear", "failed"}, 1)],
+)
+def test_the_doctor_says_by_its_exit_code_what_it_saw(verdicts: set[str], code: int) -> None:
+    assert exit_code({Verdict(one) for one in verdicts}) == code
 
 
 @pytest.mark.parametrize("content", ["", "[1]\n", "{\n"])

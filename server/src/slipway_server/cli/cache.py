@@ -19,11 +19,14 @@ from slipway_server.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from slipway_server.cache.care import Progress
+    from slipway_server.cache.properties import Verdict
     from slipway_server.cache.store import DiskStore
 
 command = typer.Typer(add_completion=False, no_args_is_help=True, help="Look after the shared cache ($DSPY_CACHEDIR).")
 
 AS_JSON = typer.Option(False, "--json", help="Print JSON.")
+UNCLEAR = 3
+"""Exit code; 2 says that the configuration is wrong."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -89,7 +92,8 @@ def doctor(
 ) -> None:
     """Test whether the volume keeps what the cache needs. Run it at the same time in two pods, best on two nodes.
 
-    Exit code 1 where a property that is needed does not hold, or nobody came.
+    Exit code 1 where a property that is needed does not hold, 3 where that could not be told: nobody came, or the
+    machine was too busy.
 
     Example: kubectl exec pod-a -- slipway cache doctor & kubectl exec pod-b -- slipway cache doctor
     """
@@ -101,15 +105,14 @@ def doctor(
         findings = examine(store, wait_seconds=wait_seconds)
     if findings is None:
         typer.echo("nobody came: run `slipway cache doctor` in two pods at once", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(UNCLEAR)
     if as_json:
         typer.echo(orjson.dumps([asdict(finding) for finding in findings], option=orjson.OPT_INDENT_2).decode())
+    colours = {"ok": "green", "failed": "red"}
     for finding in [] if as_json else findings:
-        mark, colour = ("ok", "green") if finding.ok else ("FAILED", "red") if finding.needed else ("slow", "yellow")
-        typer.secho(f"{mark:7}", fg=colour, nl=False)
+        typer.secho(f"{finding.verdict:8}", fg=colours.get(finding.verdict, "yellow"), nl=False)
         typer.echo(f"{finding.name}: {finding.detail}")
-    if any(finding.needed and not finding.ok for finding in findings):
-        raise typer.Exit(1)
+    raise typer.Exit(exit_code({finding.verdict for finding in findings}))
 
 
 command.command()(warm)
@@ -135,6 +138,11 @@ def _volume() -> Iterator[DiskStore]:
 def _progress(what: str, quiet: bool) -> Iterator[Progress]:
     with stages(quiet=quiet, unit="files") as report:
         yield lambda share, files: report(what, files, round(files / share))
+
+
+def exit_code(verdicts: set[Verdict]) -> int:
+    """Of `doctor`: 1 where a property failed, 3 where that could not be told."""
+    return 1 if "failed" in verdicts else UNCLEAR if "unclear" in verdicts else 0
 
 
 def _bytes(text: str) -> int:
