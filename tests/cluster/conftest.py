@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 
 import pytest
 from charts import ROOT, missing
 from cluster_release import Cluster, Figures, Install, Release, installed
-from kube import Kubectl, Local, Refused, run
+from kube import Kubectl, Local, Refused, account, run
 
 IMAGE = ROOT / "scripts/image"
 KEPT = ROOT / ".slipway/cluster-figures.json"
@@ -75,6 +75,16 @@ def install(cluster: Cluster) -> Install:
 def figures(request: pytest.FixtureRequest) -> Figures:
     """For what a test measures: printed when all are done, and kept in .slipway/cluster-figures.json."""
     return request.config.stash.setdefault(FIGURES, {})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test's report has what its namespace looked like just then."""
+    report = yield
+    release = item.funcargs.get("release") or getattr(item.funcargs.get("desk"), "release", None)
+    if report.failed and release is not None:
+        report.sections.append((f"namespace {release.namespace}", account(release.kubectl)))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -6,60 +6,57 @@ Only these differ: image, endpoint and resources in the values, and who provides
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
-import textwrap
+import json
 import time
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
 import yaml
-from charts import ROOT, TOOLS
+from cluster_desk import Desk, page_values
 from cluster_load import Callers
 from cluster_provider import ClusterProvider
 from cluster_release import SMALL, Cluster, Figures, Release, merged
-from kube import Refused, eventually, run
+from kube import Refused, eventually
 
 from slipway_server.artifacts import manifest_path
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
-PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
 NAMESPACE = "search"
 PROVIDER = "search-provider"
 CLASS = "shared"
 QUESTION = "When did the Great Gale strike?"
+ASKED = 5
+"""Questions that the cache is warmed with."""
+FOLLOW_SECONDS = 90
+SWITCH, CHECKED = "Switch, canary, roll back", "The same, checked before"
+SHARE = "candidate.weight=5000"
+PRUNE = "artifacts.v1=null"
+STEPS = (
+    (SWITCH, "candidate.weight=1000", 1000, {"guide-1", "guide-2"}),
+    (SWITCH, SHARE, 5000, {"guide-1", "guide-2"}),
+    (SWITCH, "stable.artifact=v2", 0, {"guide-2"}),
+    (SWITCH, "helm rollback", 5000, {"guide-1", "guide-2"}),
+    (CHECKED, "release ship", 1000, {"guide-1", "guide-2"}),
+    (CHECKED, "--percent 50", 5000, {"guide-1", "guide-2"}),
+    ("SlipwayCandidateRemoved", "release rollback", 0, {"guide-1"}),
+    (CHECKED, "release promote", 0, {"guide-2"}),
+    ("Old artifacts", PRUNE, 0, {"guide-2"}),
+    (CHECKED, "release rollback", 0, {"guide-1"}),
+)
+"""Section, command, the candidate's share after it in basis points, and who answers then."""
 
 
-def commands(heading: str) -> list[str]:
-    """The commands of a section, in order."""
-    section = re.search(rf"^## {heading}\n(.+?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
-    assert section, heading
-    blocks = re.findall(r"^ *```bash\n(.+?)^ *```$", section[1], re.MULTILINE | re.DOTALL)
-    lines = "\n".join(map(textwrap.dedent, blocks)).replace("\\\n", " ").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith("#")]
-
-
-class Desk:
-    """A shipper's folder and shell."""
+class Shipper(Desk):
+    """A desk with the files that the page speaks of, and the release that becomes of them."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
+        super().__init__(cluster.kubectl, folder, __file__)
+        self.cluster = cluster
         self.release = Release(cluster, NAMESPACE, folder, {})
         self.callers: Callers
-        tools = folder / "bin"
-        tools.mkdir()
-        (tools / "helm").symlink_to(TOOLS / "helm4")
-        (folder / "deploy").symlink_to(ROOT / "deploy")
-        inherited = {key: value for key, value in cluster.kubectl.environ.items() if not key.startswith("SLIPWAY_")}
-        path = f"{tools}:{Path(sys.executable).parent}:{inherited['PATH']}"
-        self._environ = inherited | {"PATH": path, "HOME": str(folder), "NO_COLOR": "1"}
-
-    def type(self, command: str) -> str:
-        """Run a command of the page, in the folder. Raises Refused."""
-        return run("bash", "-euc", f"cd {shlex.quote(str(self.folder))}; {command}", environ=self._environ, seconds=600)
 
     def put_files(self, endpoint: str) -> None:
         """The files that the page speaks of."""
@@ -70,9 +67,10 @@ class Desk:
             given.rename(target)
             manifest_path(given).rename(manifest_path(target))
         (self.folder / "openai.key").write_text("sk-test", "utf-8")
-        corpus = ROOT / "server/src/slipway_server/demo/corpus.jsonl"
-        (self.folder / "corpus.jsonl").write_bytes(corpus.read_bytes())
-        [text] = re.findall(r"^ *```yaml\n( *# my-values.yaml\n.+?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
+        demo = resources.files("slipway_server.demo")
+        (self.folder / "corpus.jsonl").write_bytes(demo.joinpath("corpus.jsonl").read_bytes())
+        asked = demo.joinpath("train.jsonl").read_bytes().splitlines(keepends=True)[:ASKED]
+        (self.folder / "questions.jsonl").write_bytes(b"".join(asked))
         repository, _, tag = self.cluster.image.rpartition(":")
         here = {
             "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
@@ -80,8 +78,9 @@ class Desk:
             "serving": {"resources": SMALL},
             "verifyHook": {"resources": SMALL},
             "ingest": {"resources": SMALL},
+            "cacheGc": {"resources": SMALL},
         }
-        values = merged(yaml.safe_load(textwrap.dedent(text)), here)
+        values = merged(page_values("my-values.yaml"), here)
         (self.folder / "my-values.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
     def served(self, name: str) -> set[str]:
@@ -100,7 +99,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(cluster: Cluster, tmp_path: Path) -> Iterator[Desk]:
+def desk(cluster: Cluster, tmp_path: Path) -> Iterator[Shipper]:
     """A desk, a cluster without the namespace, a storage class as the page's values name it, and a provider."""
     kubectl = cluster.kubectl
     if cluster.local is None:
@@ -126,22 +125,22 @@ def desk(cluster: Cluster, tmp_path: Path) -> Iterator[Desk]:
         },
     )
     provider = ClusterProvider(kubectl.within(PROVIDER), PROVIDER, cluster.image, rpm=500, tpm=200000)
-    desk = Desk(cluster, tmp_path)
+    desk = Shipper(cluster, tmp_path)
     desk.put_files(provider.endpoint)
     yield desk
     for kind, name in names:
         kubectl("delete", kind, name, "--ignore-not-found", "--wait=false")
 
 
-def test_the_page_from_an_empty_cluster_to_a_canary_and_back(desk: Desk, figures: Figures) -> None:
+def test_the_page_from_an_empty_cluster_to_a_canary_and_back(desk: Shipper, figures: Figures) -> None:
     release = desk.release
-    for command in commands("Before the first release"):
-        desk.type(command)
+    for meant in ("create namespace", "label namespace", "create secret"):
+        desk.type("Before the first release", meant)
     refuses_what_is_not_restricted(desk)
 
     began = time.monotonic()
-    for command in commands("Install"):
-        printed = desk.type(command)
+    for meant in ("create configmap", "helm upgrade --install", "create job", "rollout status", "helm test"):
+        printed = desk.type("Install", meant)
     figures["install (hook, ingest job, pods, helm test) to the first answer, s"] = time.monotonic() - began
     assert "Phase:          Succeeded" in printed
     assert f"artifact {release.digest('a')}" in printed
@@ -149,47 +148,56 @@ def test_the_page_from_an_empty_cluster_to_a_canary_and_back(desk: Desk, figures
     desk.callers = Callers(release.kubectl, NAMESPACE, desk.cluster.image)
     assert desk.served("installed") == {"guide-1"}
     switch(desk)
+    runbook(desk)
     pods = release.pods()
-    desk.type("helm uninstall answers -n search")
+    desk.type("Uninstall", "helm uninstall")
     eventually(lambda: not release.pod_objects(), f"{sorted(pods)} are gone")
     assert desk.left() == {"persistentvolumeclaim/answers-slipway-data"}
+    desk.finished()
 
 
-def refuses_what_is_not_restricted(desk: Desk) -> None:
+def refuses_what_is_not_restricted(desk: Shipper) -> None:
     """The namespace really enforces the standard that the release's pods will meet."""
     with pytest.raises(Refused, match="violates PodSecurity"):
         desk.release.kubectl("run", "loose", f"--image={desk.cluster.image}", "--image-pull-policy=Never")
 
 
-def switch(desk: Desk) -> None:
-    """The commands of the section, each followed by a look at who answers."""
+def switch(desk: Shipper) -> None:
+    """From one artifact to the other and back, with a look at who answers after each command."""
     release = desk.release
-    expected = [
-        ("candidate.weight=1000", 1000, {"guide-1", "guide-2"}),
-        ("candidate.weight=5000", 5000, {"guide-1", "guide-2"}),
-        ("stable.artifact=v2", 0, {"guide-2"}),
-        ("helm rollback", 5000, {"guide-1", "guide-2"}),
-        ("release ship", 1000, {"guide-1", "guide-2"}),
-        ("release promote .*--percent 50", 5000, {"guide-1", "guide-2"}),
-        ("release promote ", 0, {"guide-2"}),
-        ("release rollback", 0, {"guide-1"}),
-    ]
-    *steps, prune = commands("Switch, canary, roll back")
-    assert len(steps) == len(expected)
-    candidate, _, everything = steps[:3]
-    for number, (command, (meant, weight, answering)) in enumerate(zip(steps, expected, strict=True)):
-        assert re.search(meant, command), command
+    for number, (heading, meant, weight, answering) in enumerate(STEPS):
         pods = release.pods()
-        desk.type(command)
+        desk.type(heading, meant)
         release.ready()
-        if "weight=5000" in command:
+        if meant == SHARE:
             assert release.pods() == pods
-        what = f"every pod gives the candidate {weight} after {command}"
-        eventually(lambda weight=weight: release.shares() == {weight}, what)
-        assert desk.served(f"step-{number}") == answering, command
-    for command in (candidate, everything):  # the rollback took the new artifact away
-        desk.type(command)
-    release.ready()
-    desk.type(prune)
-    assert desk.served("pruned") == {"guide-2"}
-    assert len([name for name in desk.left() if "-artifact-" in name]) == 1
+        what = f"every pod gives the candidate {weight} after {meant}"
+        eventually(lambda weight=weight: release.shares() == {weight}, what, FOLLOW_SECONDS)
+        assert desk.served(f"step-{number}") == answering, meant
+        if meant == PRUNE:
+            assert len([name for name in desk.left() if "-artifact-" in name]) == 1
+
+
+def runbook(desk: Shipper) -> None:
+    """What the alerts' sections have typed."""
+    release = desk.release
+    pods = release.pods()
+    assert set(pods) < set(desk.type("SlipwayAbsent", "get pods").split())
+    assert "2 available" in desk.type("SlipwayAbsent", "describe")
+    assert '"level"' in desk.type("SlipwayAbsent", "logs")
+
+    assert "entries" in desk.type("SlipwayVolumeHangs", "cache stats")
+    assert "/var/lib/slipway" in desk.type("SlipwayVolumeFull", "df -h")
+    desk.type("SlipwayVolumeFull", "cacheGc.maxBytes=4G")
+    desk.type("SlipwayVolumeFull", "create job")
+    release.kubectl("wait", "job/clean-now", "--for=condition=Complete", "--timeout=120s")
+    *_, newest = desk.type("SlipwayJobFailed", "get jobs").splitlines()
+    assert newest.startswith("clean-now ")
+    assert json.loads(desk.type("SlipwayJobFailed", "logs"))["removed"] == 0
+
+    assert f"{ASKED} miss" in desk.type("SlipwayQuotaShort", "cache warm")
+    assert f"{ASKED} disk" in desk.again("SlipwayQuotaShort", "cache warm")
+    assert release.pods() == pods, "nothing so far restarts a pod"
+    desk.type("SlipwayQuotaShort", "lm.rpm=1000")
+    [container] = release.deployment()["spec"]["template"]["spec"]["containers"]
+    assert {"name": "SLIPWAY_LM_RPM", "value": "1000"} in container["env"]

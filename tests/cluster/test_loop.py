@@ -21,7 +21,8 @@ import drifting
 import drifting_world
 import pytest
 from charts import CHART, TOOLS
-from cluster_release import NAME, RELEASE, SMALL, Install, Release
+from cluster_desk import Desk, page_values
+from cluster_release import NAME, RELEASE, SMALL, Cluster, Install, Release, merged
 from kube import Refused, eventually, run
 from loop_accounts import ACCOUNTS, CREATABLE, RECOMPILE, REEVALUATE, created, forged_jobs, may, the_loop_s_job
 
@@ -29,7 +30,8 @@ from slipway_server.artifacts import manifest_path
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-SPACE = "loop"
+SPACE = "search"
+"""As the page has it."""
 DAYS, DEGRADED, PER_DAY = 19, 4, 80
 CORRECTIONS = 40
 JOB_SECONDS = 300
@@ -52,45 +54,51 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[drifting_world.W
 
 
 @pytest.fixture(scope="module")
-def release(install: Install, world: drifting_world.World, full_image: str) -> Iterator[Release]:
-    """The world's program and artifact, with its days on the volume, and the loop switched on."""
+def desk(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(cluster.kubectl, tmp_path_factory.mktemp("desk"), __file__)
+
+
+@pytest.fixture(scope="module")
+def release(install: Install, world: drifting_world.World, full_image: str, desk: Desk) -> Iterator[Release]:
+    """The world's program and artifact, with its days on the volume, and the loop switched on as the page says."""
     with install(SPACE, replicas=2, provider={"latency_seconds": 0.01}) as release:
         assert not release.kubectl.json("get", "roles")["items"]
         put_on_volume(release, world.settings.data_dir, "collections")
         put_on_volume(release, world.folder / "traffic", "traffic")
-        configmap(release, "program", Path(drifting.__file__))
-        configmap(release, "bundle", *sorted(world.bundle.folder.iterdir()))
-        artifact = world.store.current()
-        repository, _, tag = full_image.rpartition(":")
-        values = {
-            "program": {"path": "drifting:Archive", "existingConfigMap": "program"},
-            "retrieval": {"collection": "mills"},
-            "artifacts": {
-                "w": {"state": artifact.read_text("utf-8"), "manifest": manifest_path(artifact).read_text("utf-8")}
-            },
-            "variants": {"stable": {"artifact": "w"}},
-            "traffic": {"enabled": True, "sample": 1.0, "fields": "question,answer,context"},
-            "loop": {
-                "enabled": True,
-                "bundle": {"existingConfigMap": "bundle"},
-                "judge": {"metric": "drifting:judged"},
-                "resources": SMALL,
-                "recompile": {
-                    "image": {"repository": repository, "tag": tag},
-                    "maxCalls": 2000,
-                    "chart": str(CHART),
-                    "resources": SMALL,
-                },
-            },
-        }
-        file = world.folder / "values.json"
-        file.write_text(json.dumps(values), "utf-8")
-        release.upgrade("--values", str(file))
+        program = {"drifting.py": Path(drifting.__file__).read_text("utf-8")}
+        release.kubectl.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "program"}, "data": program}
+        )
+        (desk.folder / "bundle").symlink_to(world.bundle.folder)
+        values = merged(page_values("loop-values.yaml"), of_the_world(world, full_image))
+        (desk.folder / "loop-values.yaml").write_text(json.dumps(values), "utf-8")
+        desk.type("The loop", "create configmap")
+        desk.type("The loop", "helm upgrade")
         release.ready()
         yield release
         release.helm("uninstall")
         left = release.cluster.kubectl("get", "validatingadmissionpolicies", "--output=name")
         assert f".{NAME}.{release.namespace}." not in left, left
+
+
+def of_the_world(world: drifting_world.World, image: str) -> dict[str, Any]:
+    """What differs from the page's values, and the artifact."""
+    artifact = world.store.current()
+    repository, _, tag = image.rpartition(":")
+    return {
+        "program": {"path": "drifting:Archive", "existingConfigMap": "program"},
+        "retrieval": {"collection": "mills"},
+        "artifacts": {
+            "w": {"state": artifact.read_text("utf-8"), "manifest": manifest_path(artifact).read_text("utf-8")}
+        },
+        "variants": {"stable": {"artifact": "w"}},
+        "traffic": {"sample": 1.0},
+        "loop": {
+            "judge": {"metric": "drifting:judged"},
+            "resources": SMALL,
+            "recompile": {"image": {"repository": repository, "tag": tag}, "chart": str(CHART), "resources": SMALL},
+        },
+    }
 
 
 def put_on_volume(release: Release, folder: Path, name: str) -> None:
@@ -101,11 +109,6 @@ def put_on_volume(release: Release, folder: Path, name: str) -> None:
     pod = next(iter(release.pods()))
     unpack = "base64 -d | tar xz --no-same-owner -C /var/lib/slipway"
     release.kubectl("exec", "-i", pod, "--", "sh", "-c", unpack, input=base64.b64encode(packed.getvalue()).decode())
-
-
-def configmap(release: Release, name: str, *files: Path) -> None:
-    data = {file.name: file.read_text("utf-8") for file in files}
-    release.kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
 
 
 def jobs(release: Release, component: str) -> dict[str, dict[str, Any]]:
@@ -123,11 +126,13 @@ def log(release: Release, job: str) -> str:
     return release.kubectl("logs", f"job/{job}")
 
 
-def test_two_runs_at_once_find_the_drop_and_start_one_recompilation(release: Release, world: Any) -> None:
+def test_two_runs_at_once_find_the_drop_and_start_one_recompilation(
+    release: Release, world: drifting_world.World, desk: Desk
+) -> None:
     digest = world.store.list()[0].manifest.digest
-    for number in "12":
-        release.kubectl("create", "job", f"now-{number}", f"--from=cronjob/{REEVALUATE}")
-    said = [log(release, f"now-{number}") for number in "12"]
+    desk.type("The loop", "create job reevaluate-now")
+    release.kubectl("create", "job", "now-2", f"--from=cronjob/{REEVALUATE}")
+    said = [log(release, name) for name in ("reevaluate-now", "now-2")]
     assert all("DEGRADED: " in one for one in said), said
     assert sorted(jobs(release, "recompile")) == [f"{RECOMPILE}-{digest[:16]}"]
     assert sum(f"Job {RECOMPILE}-{digest[:16]} recompiles" in one for one in said) == 1, said
@@ -156,6 +161,11 @@ def test_two_runs_at_once_find_the_drop_and_start_one_recompilation(release: Rel
     release.ready()
     served = served_artifacts(release)
     assert served == {"stable": digest, "candidate": candidate["metadata"]["annotations"]["slipway/digest"]}
+
+    desk.type("The loop", "traffic export")
+    asked = [json.loads(line) for line in (desk.folder / "questions.jsonl").read_text("utf-8").splitlines()]
+    assert {drifting.question(place) for place in drifting.PLACES} & {one["question"] for one in asked}
+    desk.finished()
 
 
 def served_artifacts(release: Release) -> dict[str, str]:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
+from cluster_desk import Desk
 from cluster_load import joined
 from cluster_release import Release
 
@@ -58,3 +60,15 @@ def test_the_same_question_to_all_pods_at_once_is_asked_once(release: Release) -
     assert report.count("cache").keys() <= {"miss", "joined", "disk", "memory"}
     assert report.count("cache")["miss"] == 1, report.count("cache")
     assert release.provider.summary()["requests"] == 1
+
+
+def test_the_doctor_finds_the_volume_good_from_two_nodes(release: Release, tmp_path: Path) -> None:
+    pods = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in release.pod_objects()}
+    here = dict(zip(("pod-a", "pod-b"), pods.values(), strict=True))
+    desk = Desk(release.cluster.kubectl, tmp_path, __file__, namespace=release.namespace)
+    lines = desk.type("Is my volume good enough?", "cache doctor", here).splitlines()
+    desk.finished()
+    found = {line.removeprefix("ok").strip() for line in lines if line.startswith("ok ")}
+    needed = ("atomic rename", "close-to-open", "exclusive create")
+    assert all(lines.count(line) == 2 for line in lines if line.split()[0] in ("ok", "slow"))
+    assert [name for name in needed if not any(one.startswith(f"{name}: ") for one in found)] == [], lines

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an earlier version of the chart to this one and back, under load; and what an uninstalled release leaves."""
+"""From an earlier version of the chart to this one and back, under load; and what an uninstalled release leaves.
+
+With both majors of Helm: 4 applies on the server's side, 3 patches.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from charts import ROOT
+from charts import HELMS, ROOT
 from cluster_release import NAME, RELEASE, Cluster, Install, Release
 from kube import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-SPACE = "versions"
-CLASS = "slipway-versions"
 CLAIM = f"{NAME}-data"
 PREVIOUS = ROOT / "tests/chart/fixtures/slipway-0.1.0.tgz"
 CALLERS = 10
@@ -23,29 +24,31 @@ KINDS = (
 )
 
 
-@pytest.fixture(scope="module")
-def release(cluster: Cluster, install: Install) -> Iterator[Release]:
+@pytest.fixture(scope="module", params=HELMS)
+def release(request: pytest.FixtureRequest, cluster: Cluster, install: Install) -> Iterator[Release]:
     """The earlier chart, with a claim of its own; on this machine's cluster only the volume made here fits it."""
-    storage_class = cluster.storage_class or CLASS
+    space = f"versions-{request.param}"
+    own = f"{space}-own"
+    storage_class = cluster.storage_class or own
     if cluster.local:
-        path = cluster.local.volume(f"{SPACE}-own")
         spec = {
             "accessModes": ["ReadWriteMany"],
             "capacity": {"storage": "1Gi"},
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": storage_class,
-            "hostPath": {"path": path},
+            "hostPath": {"path": cluster.local.volume(own)},
         }
-        cluster.kubectl("delete", "persistentvolume", f"{SPACE}-own", "--ignore-not-found")
-        volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{SPACE}-own"}, "spec": spec}
+        cluster.kubectl("delete", "persistentvolume", own, "--ignore-not-found")
+        volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": own}, "spec": spec}
         cluster.kubectl.apply(volume)
     values = {
         "volume": {"mode": "claim", "existingClaim": "", "storageClass": storage_class, "size": "1Gi"},
         "cacheGc": {"enabled": True},
     }
-    with install(SPACE, replicas=2, provider={"latency_seconds": 0.1}, values=values, chart=PREVIOUS) as release:
+    earlier = {"chart": PREVIOUS, "tool": request.param}
+    with install(space, replicas=2, provider={"latency_seconds": 0.1}, values=values, **earlier) as release:
         yield release
-    cluster.kubectl("delete", "persistentvolume", f"{SPACE}-own", "--ignore-not-found", "--wait=false")
+    cluster.kubectl("delete", "persistentvolume", own, "--ignore-not-found", "--wait=false")
 
 
 def chart_of(release: Release) -> str:

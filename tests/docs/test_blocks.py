@@ -11,7 +11,7 @@ from command_words import unknown_words
 from doc_pages import MODEL_SERVERS, ROOT, Block, Page, blocks, documents
 
 RUNNABLE = {"bash", "python", "ini"}
-VERBS = {"run", "serve", "config", "quote", "skip,"}
+VERBS = {"run", "serve", "config", "quote", "cluster", "skip,"}
 
 SAID = {
     "README.md": (
@@ -59,6 +59,15 @@ def test_every_block_of_a_tested_page_is_marked(document: str) -> None:
     unmarked = [str(block) for block in blocks(document) if block.language in RUNNABLE and not block.mark]
     assert unmarked == []
     assert {block.mark.split(" ")[0] for block in marked(document)} <= VERBS
+
+
+def test_a_module_of_the_cluster_s_tests_types_each_section_that_is_for_it() -> None:
+    """That it types every command, in their order, it sees itself: see cluster_desk.Desk."""
+    found = [block for name in documents() for block in marked(name) if block.mark.startswith("cluster ")]
+    assert "docs/operations.md" in {block.page for block in found}
+    for block in found:
+        module = ROOT / f"tests/cluster/{block.mark.removeprefix('cluster ')}.py"
+        assert f'"{block.heading}"' in module.read_text(encoding="utf-8"), f"{block}: not typed by {module.name}"
 
 
 @pytest.mark.parametrize("document", documents())

@@ -24,16 +24,23 @@ START_SECONDS = 120
 
 
 class ClusterProvider:
-    """Starts the simulator and waits until it is there."""
+    """Starts the simulator, and waits until it is there unless told not to."""
 
-    def __init__(self, kubectl: Kubectl, namespace: str, image: str, *, node: str = "", **behaviour: Any) -> None:
+    def __init__(
+        self, kubectl: Kubectl, namespace: str, image: str, *, node: str = "", wait: bool = True, **behaviour: Any
+    ) -> None:
         self._kubectl = kubectl
+        self._where = ("--namespace", namespace)
         self.endpoint = f"http://{NAME}.{namespace}.svc:{PORT}/v1"
         self._path = f"/api/v1/namespaces/{namespace}/services/{NAME}:{PORT}/proxy"
         objects = provider_objects(namespace, image, behaviour, node)
         kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-        where = (f"--timeout={START_SECONDS}s", "--namespace", namespace)
-        kubectl("rollout", "status", f"deployment/{NAME}", *where)
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Until it answers."""
+        self._kubectl("rollout", "status", f"deployment/{NAME}", f"--timeout={START_SECONDS}s", *self._where)
 
     def ledger(self) -> list[Entry]:
         """Every request that reached it since the last reset, at most 200,000."""

@@ -30,7 +30,7 @@ from bad_artifacts import put, rewrite
 from charts import CHART, TOOLS
 from cluster_load import Callers
 from cluster_provider import ClusterProvider
-from kube import Kubectl, Local, eventually, run
+from kube import Kubectl, Local, account, eventually, run
 from prometheus_client.parser import text_string_to_metric_families
 
 from slipway_server.artifacts import manifest_path
@@ -75,7 +75,8 @@ class Release:
 
     @cached_property
     def provider(self) -> ClusterProvider:
-        return ClusterProvider(self.kubectl, self.namespace, self.cluster.image, node=self.near, **self._behaviour)
+        where = {"node": self.near, "wait": False}
+        return ClusterProvider(self.kubectl, self.namespace, self.cluster.image, **where, **self._behaviour)
 
     @cached_property
     def callers(self) -> Callers:
@@ -154,6 +155,13 @@ class Release:
         began = status["containerStatuses"][0]["state"]["running"]["startedAt"]
         return (datetime.fromisoformat(ready) - datetime.fromisoformat(began)).total_seconds()
 
+    def cpu_seconds(self, pod: str) -> float:
+        """What a pod's first process has worked since its start."""
+        shell = "cat /proc/1/stat; getconf CLK_TCK"
+        *_, after_name = self.kubectl("exec", pod, "--", "sh", "-c", shell).rpartition(")")
+        words = after_name.split()
+        return (int(words[11]) + int(words[12])) / int(words[-1])  # utime and stime: proc(5)
+
     def restarts(self) -> dict[str, int]:
         """How often each pod's container was started again."""
         return {
@@ -220,18 +228,23 @@ def installed(
     provider: Mapping[str, Any] | None = None,
     values: Mapping[str, Any] | None = None,
     chart: Path = CHART,
+    tool: str = Release.tool,
 ) -> Iterator[Release]:
     """Install the chart with artifact `a`, and take everything away in the end.
 
     `provider`: the simulator's behaviour. `values`: the chart's, besides what every release here has. `chart`: another
-    version of it, packaged.
+    version of it, packaged. `tool`: which Helm.
     """
     with tempfile.TemporaryDirectory() as folder:
         release = Release(cluster, namespace, Path(folder), provider or {})
+        release.tool = tool
         try:
             _prepare(release)
             _install(release, replicas, values or {}, chart)
             yield release
+        except Exception as failed:
+            failed.add_note(account(release.kubectl))
+            raise
         finally:
             cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
             cluster.kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
@@ -297,8 +310,10 @@ def _install(release: Release, replicas: int, values: Mapping[str, Any], chart: 
         own["config"] = {"SLIPWAY_LM_BURST_SECONDS": behaviour.get("burst_seconds", 60)}
     file = release._folder / "values.yaml"
     file.write_text(json.dumps(merged(own, values)), "utf-8")
-    release.helm("install", str(chart), "--values", str(file), *release.files("a"))
+    # Without the hook: test_install and test_program have it verify what is installed, and every upgrade does.
+    release.helm("install", str(chart), "--no-hooks", "--values", str(file), *release.files("a"))
     release.kubectl("create", "job", "first-ingest", f"--from=cronjob/{NAME}-ingest")
+    release.provider.wait()
     release.ready()
 
 

@@ -7,6 +7,7 @@ An HTML comment before a fenced block says what to do with it:
     <!-- test: serve -->           run it in the background until the page ends, once it says that it is ready
     <!-- test: config FILE -->     save it as FILE after Slipway has read it as its configuration
     <!-- test: quote FILE -->      each of its lines stands in that file of the checkout
+    <!-- test: cluster NAME -->    tests/cluster/NAME.py types it on a cluster (cluster_desk.py)
     <!-- test: skip, REASON -->    it cannot run here
 
 The folder links to the checkout's `server` and `.venv`. Servers take free ports, which replace the documented one in
@@ -19,6 +20,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,8 @@ from pathlib import Path
 from slipway_server.config import load_settings
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"(?:^<!-- test: (?P<mark>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"(?:^ *<!-- test: (?P<mark>.+?) -->\n)?^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)
+HEADING = re.compile(r"^##+ (.+)$", re.M)
 MODEL_SERVERS = ("localhost:11434", "localhost:8080", "localhost:8000", "localhost:8001")
 DOCUMENTED_TARGET = "localhost:50051"
 STEP_SECONDS = 60
@@ -34,9 +37,10 @@ STEP_SECONDS = 60
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. `mark` is empty where none was given."""
+    """One fenced block. `mark` is empty where none was given, `heading` before the page's first section."""
 
     page: str
+    heading: str
     line: int
     mark: str
     language: str
@@ -54,10 +58,13 @@ def documents() -> list[str]:
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of one page, in order."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return [
-        Block(page, text.count("\n", 0, match.start()) + 1, match["mark"] or "", match["language"], match["text"])
-        for match in BLOCK.finditer(text)
-    ]
+    return [_block(page, text[: match.start()], match) for match in BLOCK.finditer(text)]
+
+
+def _block(page: str, before: str, match: re.Match[str]) -> Block:
+    heading = (HEADING.findall(before) or [""])[-1]
+    text = textwrap.dedent(match["text"])
+    return Block(page, heading, before.count("\n") + 1, match["mark"] or "", match["language"], text)
 
 
 class Page:

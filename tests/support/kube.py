@@ -21,19 +21,25 @@ from typing import Any
 SCRIPT = Path(__file__).parents[1] / "cluster" / "cluster"
 EVENTUALLY_SECONDS = 180
 START_SECONDS = 900
+LINES, LINE = 60, 240
+OURS = "--selector=app.kubernetes.io/part-of=slipway"
 
 
 class Refused(Exception):
-    """A command failed; the message is what it printed."""
+    """A command failed, or did not end in time; the message is what it printed."""
 
 
 def run(*command: str, environ: Mapping[str, str], given: str | None = None, seconds: float = 300) -> str:
     """What a command printed on stdout. Raises Refused."""
-    done = subprocess.run(
-        command, env=dict(environ), input=given, capture_output=True, text=True, timeout=seconds, check=False
-    )
+    said = f"{' '.join(command)[:300]}: "
+    try:
+        done = subprocess.run(
+            command, env=dict(environ), input=given, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Refused(f"{said}no end after {seconds:g} s: {late.stderr!r} {late.stdout!r}") from None
     if done.returncode:
-        raise Refused(f"{' '.join(command)[:300]}: {done.stderr}{done.stdout}")
+        raise Refused(f"{said}{done.stderr}{done.stdout}")
     return done.stdout
 
 
@@ -72,6 +78,23 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = EVEN
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.5)
+
+
+def account(kubectl: Kubectl) -> str:
+    """How a namespace looks now, for the report of a test that failed there."""
+    looks = (
+        ("get", "pods,jobs", "--output=wide"),
+        ("get", "events", "--sort-by=.metadata.creationTimestamp"),
+        ("logs", OURS, "--all-containers", "--prefix", "--ignore-errors", "--max-log-requests=30", "--tail=8"),
+    )
+    return "\n\n".join(_last_lines(kubectl, look) for look in looks)
+
+
+def _last_lines(kubectl: Kubectl, look: tuple[str, ...]) -> str:
+    try:
+        return "\n".join(line[:LINE] for line in kubectl(*look).splitlines()[-LINES:])
+    except Refused as refused:
+        return str(refused)
 
 
 class Local:
