@@ -103,6 +103,33 @@ def test_full_slots_make_a_predicted_wait(pacing: ModuleType) -> None:
     assert gate.predicted_wait(TrafficClass.INTERACTIVE, Need()) == 0.0
 
 
+def test_the_oldest_wait_for_a_slot_counts_and_no_wait_for_quota(pacing: ModuleType) -> None:
+    clock = pacing.Clock()
+    gate = Gate(Unpaced(), 1, now=clock.now, call_at=clock.at)
+
+    def go(waiter: Waiter) -> None:
+        clock.at(clock.now() + 4.0, lambda: gate.leave(waiter))
+
+    for moment in (0.0, 1.0, 2.0):
+        clock.at(moment, lambda: gate.enqueue(Need(), TrafficClass.INTERACTIVE, go))
+    clock.run(0.5)
+    assert gate.slot_wait(TrafficClass.INTERACTIVE) == 0.0, "one is under way, none waits"
+    clock.run(3.0)
+    assert gate.slot_wait(TrafficClass.INTERACTIVE) == pytest.approx(2.0), "since the second came"
+    assert gate.slot_wait(TrafficClass.BATCH) == 0.0
+    clock.run(5.0)
+    assert gate.slot_wait(TrafficClass.INTERACTIVE) == pytest.approx(3.0), "since the third came"
+    clock.run(20.0)
+    assert gate.slot_wait(TrafficClass.INTERACTIVE) == 0.0
+
+    for slots, waits_for in ((4, "quota alone"), (1, "both: another pod would share the same quota")):
+        gate = Gate(SharePacer({"requests": 1.0, "tokens": 1e6}, now=clock.now), slots, now=clock.now, call_at=clock.at)
+        for _ in range(3):
+            gate.enqueue(Need(1, 10, 10, 0), TrafficClass.INTERACTIVE, go)
+        assert gate.waiting(TrafficClass.INTERACTIVE) > 0
+        assert gate.slot_wait(TrafficClass.INTERACTIVE) == 0.0, waits_for
+
+
 def test_the_breaker_opens_longer_each_time(pacing: ModuleType) -> None:
     clock = pacing.Clock()
     breaker = Breaker(BreakerConfig(failures=3), now=clock.now, rng=random.Random(1))

@@ -80,6 +80,10 @@ def test_waits_by_reason_sheds_and_gauges(virtual: Virtual, bench: Any, scripted
         it.governor.refresh()
         assert REGISTRY.get_sample_value("slipway_lm_in_flight", MODEL) == 1
         assert REGISTRY.get_sample_value("slipway_lm_waiting", CLASS) == 2
+        assert REGISTRY.get_sample_value("slipway_lm_slot_wait_seconds", CLASS) == 0, "quota would not let it go"
+        await asyncio.sleep(1.5)
+        it.governor.refresh()
+        assert REGISTRY.get_sample_value("slipway_lm_slot_wait_seconds", CLASS) == pytest.approx(2.0)
         assert REGISTRY.get_sample_value("slipway_lm_pacing_requests_per_second", CLASS) == 1
         assert REGISTRY.get_sample_value("slipway_lm_pacing_info", {"kind": "share"}) == 1
         await asyncio.gather(*tasks)

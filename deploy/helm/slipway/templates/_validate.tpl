@@ -102,7 +102,7 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- with .Values.autoscaling -}}
 {{- if .enabled -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}{{ fail (printf "autoscaling.minReplicas is %d and maxReplicas %d: the first must not be larger" (int .minReplicas) (int .maxReplicas)) }}{{ end -}}
-{{- if not (or .inFlight .cpuPercent) }}{{ fail "autoscaling has nothing to aim at: set autoscaling.inFlight, or autoscaling.cpuPercent on clusters without custom metrics" }}{{ end -}}
+{{- if not (or .inFlight .queueWaitSeconds .cpuPercent) }}{{ fail "autoscaling has nothing to aim at: set autoscaling.inFlight or queueWaitSeconds, or autoscaling.cpuPercent on clusters without custom metrics" }}{{ end -}}
 {{- if and .cpuPercent (not (dig "requests" "cpu" "" (default dict $.Values.serving.resources))) }}{{ fail "autoscaling.cpuPercent is a share of what is requested: set serving.resources.requests.cpu" }}{{ end -}}
 {{- end -}}
 {{- end -}}

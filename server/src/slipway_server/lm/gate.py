@@ -84,6 +84,13 @@ class Gate:
         """Attempts of the class in the queue."""
         return len(self._queues[cls])
 
+    def slot_wait(self, cls: TrafficClass) -> float:
+        """Seconds that the oldest of the class has waited, where a slot would let one go; 0 where quota would not."""
+        queue, now = self._queues[cls], self._now()
+        if not queue or self.in_flight < self._slots(cls) or self.pacer.ready_at(cls, queue[0].need) > now:
+            return 0.0
+        return now - min(waiter.enqueued_at for waiter in queue)
+
     def enqueue(self, need: Need, cls: TrafficClass, go: Callable[[Waiter], None], *, front: bool = False) -> Waiter:
         """Queue an attempt; `front` for one that was sent already and came back."""
         waiter = Waiter(need, cls, go, self._now())

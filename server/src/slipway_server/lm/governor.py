@@ -37,7 +37,6 @@ from slipway_server.lm.pacing.headers import levels_of
 from slipway_server.lm.pacing.types import Pacer
 from slipway_server.lm.retries import RetryBudget, RetryConfig, RetryPlan, is_retryable
 from slipway_server.lm.streams import Pump
-from slipway_server.request import TrafficClass
 from slipway_server.telemetry import metrics
 
 T = TypeVar("T")
@@ -122,8 +121,7 @@ class Governor:
 
     def refresh(self) -> None:
         """Bring the gauges up to date, and let the gate look again; about once a second."""
-        waiting = {cls: self.gate.waiting(cls) for cls in TrafficClass}
-        self._meters.refresh(self._now(), self.pacer, in_flight=self.gate.in_flight, waiting=waiting)
+        self._meters.refresh(self._now(), self.pacer, self.gate)
         metrics.LM_RETRY_BUDGET.set(self.budget.left)
         metrics.LM_CIRCUIT_OPEN.set(self.breaker.is_open)
         self.gate.pump()

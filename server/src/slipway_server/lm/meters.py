@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from slipway_server import request
+from slipway_server.lm.gate import Gate
 from slipway_server.lm.pacing.types import Need, Pacer
 from slipway_server.request import Account, TrafficClass
 from slipway_server.telemetry import metrics
@@ -95,7 +96,7 @@ class Meters:
         _child(metrics.LM_CALLS, self._model, cls, result).inc()
         _child(metrics.LM_CALL_DURATION, self._model).observe(seconds)
 
-    def refresh(self, now: float, pacer: Pacer, *, in_flight: int, waiting: Mapping[TrafficClass, int]) -> None:
+    def refresh(self, now: float, pacer: Pacer, gate: Gate) -> None:
         """The gauges that follow the pacer's and the gate's state; call about once a second."""
         fade = math.exp(-max(0.0, now - self._faded_at) / MEMORY_SECONDS) if self._faded_at else 1.0
         self._attempts, self._successes, self._faded_at = self._attempts * fade, self._successes * fade, now
@@ -110,9 +111,10 @@ class Meters:
             metrics.LM_REMAINING.labels(dimension).set(ratio)
         if facts.staleness_seconds is not None:
             metrics.LM_STALENESS.set(facts.staleness_seconds)
-        metrics.LM_IN_FLIGHT.labels(self._model).set(in_flight)
-        for cls, count in waiting.items():
-            metrics.LM_WAITING.labels(cls).set(count)
+        metrics.LM_IN_FLIGHT.labels(self._model).set(gate.in_flight)
+        for cls in TrafficClass:
+            metrics.LM_WAITING.labels(cls).set(gate.waiting(cls))
+            metrics.LM_SLOT_WAIT.labels(cls).set(gate.slot_wait(cls))
 
 
 def _event(unusual: bool, name: str, cls: TrafficClass, **fields: object) -> None:

@@ -90,6 +90,11 @@ LM_RETRY_AFTER = _seconds("slipway_lm_retry_after_seconds", "Retry-After that th
 LM_SHEDS = _counter("slipway_lm_sheds_total", "LM calls refused without an attempt, by reason.", "class", "reason")
 LM_IN_FLIGHT = _gauge("slipway_lm_in_flight", "Attempts at the provider under way.", "model")
 LM_WAITING = _gauge("slipway_lm_waiting", "Attempts waiting for a slot or for quota.", "class")
+LM_SLOT_WAIT = _gauge(
+    "slipway_lm_slot_wait_seconds",
+    "Time that the oldest waiting attempt has waited, while every slot is taken and quota would allow it; else 0.",
+    "class",
+)
 LM_PACING_RATE = _gauge("slipway_lm_pacing_requests_per_second", "Pace that this process allows itself.", "class")
 LM_PACING_INFO = _gauge("slipway_lm_pacing_info", "1 for the kind of pacing in use.", "kind")
 LM_REMAINING = _gauge(
