@@ -65,7 +65,11 @@ GUARDED = [
     ),
     ("default", "serving.metricsPort=50051", "serving.grpcPort and serving.metricsPort are the same"),
     ("external", "autoscaling.minReplicas=9", "autoscaling.minReplicas is 9 and maxReplicas 6"),
-    ("external", "autoscaling.inFlight=null", "autoscaling has nothing to aim at: set autoscaling.inFlight"),
+    (
+        "external",
+        "autoscaling.inFlight=null,autoscaling.queueWaitSeconds=null",
+        "autoscaling has nothing to aim at: set autoscaling.inFlight or queueWaitSeconds",
+    ),
     ("everything", "serving.resources.requests.cpu=null", "set serving.resources.requests.cpu"),
     ("default", "serving.replicas=1", "podDisruptionBudget.enabled with 1 pod keeps nodes from being drained"),
     ("everything", "autoscaling.minReplicas=1", "podDisruptionBudget.enabled with 1 pod keeps nodes from"),
