@@ -44,6 +44,8 @@ class FakeService:
         self, inputs: Mapping[str, Any], context: RequestContext, *, routing_key: str = "", pin: str = ""
     ) -> Answer:
         self.seen.append((inputs, context, routing_key, pin))
+        account = context.account
+        account.variant, account.artifact, account.artifact_digest = pin or "stable", ARTIFACT.name, ARTIFACT.digest
         if self.failing:
             raise self.failing.pop(0)
         if "raise" in inputs:

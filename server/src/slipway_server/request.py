@@ -62,7 +62,9 @@ class Account:
     citations: list[Citation] = field(default_factory=list)
     collection_version: str = ""
     variant: str = ""
-    """The variant that was chosen; known also where no answer came."""
+    """The variant that was chosen; known also where no answer came, as are its artifact's name and digest."""
+    artifact: str = ""
+    artifact_digest: str = ""
     spent_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """In flight, by kind: lm (attempts), retrieval. Not a part of the receipt, but of the access log."""
 
@@ -80,6 +82,8 @@ class RequestContext:
     deadline: float | None = None
     traffic_class: TrafficClass = TrafficClass.INTERACTIVE
     use_cache: bool = True
+    pin: str = ""
+    """What the request's metadata says about who must serve it."""
     account: Account = field(default_factory=Account)
 
     def remaining_seconds(self) -> float | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway_server.cache.memory import ENTRY_OVERHEAD_BYTES, MemoryTier
+from slipway_server.cache.memory import ENTRY_OVERHEAD_BYTES, Held, MemoryTier
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 2000)), max_size=60), st.integers(0, 5000))
@@ -41,3 +41,35 @@ def test_ttl() -> None:
     now[0] = 60.0
     assert tier.get("a") is None
     assert tier.size_bytes == 0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.booleans(), st.integers(0, 1500)), max_size=60),
+    st.integers(0, 6000),
+)
+def test_forms_count_against_the_limit_and_go_with_their_value(steps: list[tuple[str, bool, int]], limit: int) -> None:
+    tier = MemoryTier(limit)
+    seen: list[Held] = []
+    for number, (key, put, size) in enumerate(steps):
+        if put:
+            tier.put(key, number.to_bytes(2) + b"v" * size)
+        elif (held := tier.held(key)) is not None:
+            seen.append(held)
+            tier.keep(held, "form", (held.value[:2], b"f" * size))
+        for old in seen:  # whoever still has an entry that was forgotten or replaced
+            tier.keep(old, "late", (old.value[:2],))
+        assert tier.size_bytes <= limit
+    held_now = [held for key in "abcd" if (held := tier.held(key)) is not None]
+    assert tier.size_bytes == sum(held.size_bytes for held in held_now)
+    for held in held_now:
+        assert all(form[0] == held.value[:2] for form in held.forms.values())
+
+
+def test_a_form_is_not_younger_than_its_value() -> None:
+    now = [0.0]
+    tier = MemoryTier(10_000, 60, clock=lambda: now[0])
+    tier.put("a", b"x")
+    now[0] = 59.0
+    tier.keep(tier.held("a"), "form", (b"y",))
+    now[0] = 60.0
+    assert tier.held("a") is None

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.v1 import receipt_pb2
 from slipway_server.errors import InputWrongType, ProgramFailed
 from slipway_server.request import Citation
-from slipway_server.runtime.types import Receipt
+from slipway_server.runtime.types import Answer, Own, Receipt
 from slipway_server.serving import convert
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
@@ -25,23 +26,29 @@ JSON = st.recursive(
 )
 
 
+def struct_of(outputs: dict[str, Any]) -> Struct:
+    struct = Struct()
+    convert.write_outputs(outputs, struct)
+    return struct
+
+
 @settings(max_examples=150)
 @given(st.dictionaries(st.text(), JSON, max_size=5))
 def test_json_values_survive_the_way_there_and_back(fields: dict[str, Any]) -> None:
-    struct = convert.outputs_to_struct(fields)
+    struct = struct_of(fields)
     assert convert.inputs_from_struct(struct) == fields
     assert json_format.MessageToDict(struct) == fields, "and mean the same to protobuf's own conversion"
 
 
 def test_true_and_one_stay_different() -> None:
-    struct = convert.outputs_to_struct({"flag": True, "one": 1})
+    struct = struct_of({"flag": True, "one": 1})
     assert convert.inputs_from_struct(struct)["flag"] is True
     assert isinstance(convert.inputs_from_struct(struct)["one"], float)
 
 
 def test_integers_that_a_double_cannot_hold_travel_as_text() -> None:
     large = 2**53 + 1
-    assert convert.inputs_from_struct(convert.outputs_to_struct({"id": large, "ids": [-large]})) == {
+    assert convert.inputs_from_struct(struct_of({"id": large, "ids": [-large]})) == {
         "id": str(large),
         "ids": [str(-large)],
     }
@@ -50,11 +57,11 @@ def test_integers_that_a_double_cannot_hold_travel_as_text() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, object(), {"deep": [math.nan]}])
 def test_outputs_that_json_does_not_have_fail_the_program(value: object) -> None:
     with pytest.raises(ProgramFailed, match="'score'"):
-        convert.outputs_to_struct({"score": value})
+        struct_of({"score": value})
 
 
 def test_inputs_name_the_field_with_the_wrong_number() -> None:
-    struct = convert.outputs_to_struct({"a": 1.0})
+    struct = struct_of({"a": 1.0})
     struct.fields["a"].number_value = math.inf
     with pytest.raises(InputWrongType) as failure:
         convert.inputs_from_struct(struct)
@@ -96,7 +103,9 @@ def test_every_fact_of_a_receipt_is_written() -> None:
         server="pod-1",
     )
     message = receipt_pb2.Receipt()
-    convert.write_receipt(facts, message)
+    convert.write_common(facts, message)
+    assert not {field.name for field, _ in message.ListFields()} & {*Own._fields, "elapsed"}
+    convert.write_own(Answer({}, facts).own, message)
     assert {field.name for field, _ in message.ListFields()} == set(receipt_pb2.Receipt.DESCRIPTOR.fields_by_name)
     assert json_format.MessageToDict(message, preserving_proto_field_name=True) == {
         "request_id": "id-1",

@@ -2,12 +2,16 @@
 """Whole answers, remembered.
 
     memo = AnswerMemo(shared)
-    outputs = await memo.get(digest, inputs, collection_version)     # None: run the program
-    await memo.put(digest, inputs, collection_version, outputs)
+    remembered = await memo.get(digest, inputs, collection_version)     # None: run the program
+    remembered.content()
+    await memo.put(digest, inputs, collection_version, content)
 
 An answer is found again only under the same artifact, inputs, collection version and configuration (program, model,
 endpoint, temperature, token limit, k, embedder). What is not in it is the program's code: deploying changed code with
 the same artifact needs another SLIPWAY_CACHE_NAMESPACE, or a compile. Same store and same guarantees as LM calls.
+
+Beside an answer in memory its users keep the forms that they gave it, such as the bytes of a response: they are as old
+as the answer, count against the same limit and go with it.
 """
 
 from __future__ import annotations
@@ -18,11 +22,35 @@ from typing import Any
 import orjson
 
 from slipway_server.cache.keys import NotKeyable
+from slipway_server.cache.memory import Form, Held, MemoryTier
 from slipway_server.cache.pending import Entry
 from slipway_server.cache.shared import SharedCache, count, to_json
 from slipway_server.telemetry import metrics
 
 KIND = "answer"
+
+
+class Remembered:
+    """A remembered answer, with the forms that were kept beside it."""
+
+    __slots__ = ("_held", "_memory")
+
+    def __init__(self, held: Held, memory: MemoryTier) -> None:
+        self._held = held
+        self._memory = memory
+
+    def content(self) -> dict[str, Any]:
+        """What was remembered; a copy of one's own."""
+        content: dict[str, Any] = orjson.loads(self._held.value)
+        return content
+
+    def form(self, name: str) -> Form | None:
+        """What was kept under this name."""
+        return self._held.forms.get(name)
+
+    def keep(self, name: str, form: Form) -> None:
+        """Keep a form for as long as the answer is in memory."""
+        self._memory.keep(self._held, name, form)
 
 
 class AnswerMemo:
@@ -32,29 +60,28 @@ class AnswerMemo:
         self._shared = shared
         self._scope = shared.config.answer_scope
 
-    async def get(
-        self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str
-    ) -> dict[str, Any] | None:
-        """The remembered outputs, or None. An uncompiled program (empty digest) is not remembered."""
+    async def get(self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str) -> Remembered | None:
+        """What is remembered, or None. An uncompiled program (empty digest) is not remembered."""
         digest = self._digest(artifact_digest, inputs, collection_version)
-        if digest is None:
+        memory = self._shared.memory
+        if digest is None or memory is None:
             return None
-        value = self._shared.find(digest)
-        if value is None:
+        held = memory.held(digest)
+        if held is None:
             value = await self._shared.read(digest)
-        if value is None:
-            metrics.CACHE_LOOKUPS.labels(KIND, "miss").inc()
-            return None
+            if value is None:
+                metrics.CACHE_LOOKUPS.labels(KIND, "miss").inc()
+                return None
+            held = memory.held(digest) or Held(digest, value, since=0.0)  # too large to be held
         count(KIND, "memo")
-        outputs: dict[str, Any] = orjson.loads(value)
-        return outputs
+        return Remembered(held, memory)
 
     async def put(
-        self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str, outputs: Mapping[str, Any]
+        self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str, content: Mapping[str, Any]
     ) -> None:
-        """Remember `outputs`, which are JSON values; they are written in the background."""
+        """Remember `content`, which is JSON; it is written in the background."""
         digest = self._digest(artifact_digest, inputs, collection_version)
-        value = None if digest is None else to_json(outputs)
+        value = None if digest is None else to_json(content)
         if digest is not None and value is not None:
             self._shared.publish(Entry(digest, value, self._shared.publish))
 

@@ -1,17 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory tier: the entries used last, bounded in bytes, shared by all requests of the process."""
+"""The memory tier: the entries used last, bounded in bytes, shared by all requests of the process.
+
+tier.put(digest, b"{...}")
+held = tier.held(digest)
+tier.keep(held, "some form", (b"...",))     # what somebody made of this value; gone when the value is
+held.forms["some form"]
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from slipway_server.telemetry import metrics
 
 ENTRY_OVERHEAD_BYTES = 320
-"""What an entry takes beside its value: digest, tuple, dictionary slot (measured with sys.getsizeof, rounded up)."""
+"""What an entry takes beside its value: digest, object, dictionary slot (measured with sys.getsizeof, rounded up)."""
+
+Form = tuple[bytes, ...]
+"""What was made of a value, in parts."""
+
+_NO_FORMS: Mapping[str, Form] = MappingProxyType({})
+
+
+class Held:
+    """An entry. `forms`: what was made of its value, by name."""
+
+    __slots__ = ("digest", "forms", "since", "value")
+
+    def __init__(self, digest: str, value: bytes, since: float) -> None:
+        self.digest, self.value, self.since = digest, value, since
+        self.forms = _NO_FORMS
+
+    @property
+    def size_bytes(self) -> int:
+        """As it counts against the tier's limit."""
+        forms = sum(ENTRY_OVERHEAD_BYTES + sum(map(len, form)) for form in self.forms.values())
+        return ENTRY_OVERHEAD_BYTES + len(self.value) + forms
 
 
 class MemoryTier:
@@ -29,7 +57,7 @@ class MemoryTier:
         self._limit = limit_bytes
         self._ttl = ttl_seconds
         self._clock = clock
-        self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._entries: OrderedDict[str, Held] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -40,15 +68,20 @@ class MemoryTier:
 
     def get(self, digest: str) -> bytes | None:
         """The value, which becomes the most recently used one."""
+        held = self.held(digest)
+        return None if held is None else held.value
+
+    def held(self, digest: str) -> Held | None:
+        """The same with its forms."""
         with self._lock:
             found = self._entries.get(digest)
             if found is None:
                 return None
-            if self._ttl is not None and self._clock() - found[1] >= self._ttl:
+            if self._ttl is not None and self._clock() - found.since >= self._ttl:
                 self._remove(digest)
                 return None
             self._entries.move_to_end(digest)
-            return found[0]
+            return found
 
     def put(self, digest: str, value: bytes) -> None:
         """Remember `value`, and forget the least recently used ones beyond the limit."""
@@ -56,13 +89,25 @@ class MemoryTier:
             return
         with self._lock:
             self._remove(digest)
-            self._entries[digest] = (value, self._clock())
-            self._bytes += len(value) + ENTRY_OVERHEAD_BYTES
-            while self._bytes > self._limit:
-                self._remove(next(iter(self._entries)))
+            self._add(Held(digest, value, self._clock()))
         metrics.CACHE_MEMORY_BYTES.set(self._bytes)
+
+    def keep(self, held: Held, name: str, form: Form) -> None:
+        """Remember what was made of `held`, unless that has been forgotten or replaced meanwhile."""
+        with self._lock:
+            if self._entries.get(held.digest) is held:
+                self._remove(held.digest)
+                held.forms = {**held.forms, name: form}
+                self._add(held)
+        metrics.CACHE_MEMORY_BYTES.set(self._bytes)
+
+    def _add(self, held: Held) -> None:
+        self._entries[held.digest] = held
+        self._bytes += held.size_bytes
+        while self._bytes > self._limit:
+            self._remove(next(iter(self._entries)))
 
     def _remove(self, digest: str) -> None:
         found = self._entries.pop(digest, None)
         if found is not None:
-            self._bytes -= len(found[0]) + ENTRY_OVERHEAD_BYTES
+            self._bytes -= found.size_bytes

@@ -29,9 +29,10 @@ from slipway_server.runtime.imports import import_program
 from slipway_server.runtime.keeper import SlotKeeper
 from slipway_server.runtime.prewarm import load_questions, prewarm
 from slipway_server.runtime.receipts import from_cache, receipt
+from slipway_server.runtime.remembered import RememberedAnswer
 from slipway_server.runtime.shadow import Shadow, ShadowRun
 from slipway_server.runtime.stack import Stack, open_stack
-from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Receipt, Recorder, Serving, TakeFeedback
+from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Own, Receipt, Recorder, Serving, TakeFeedback
 from slipway_server.runtime.variants import Variant, build_variant, known_artifacts, sources
 from slipway_server.telemetry import metrics
 
@@ -79,7 +80,9 @@ class ProgramService:
         """Run the program once. Raises SlipwayError; a cancelled call cancels the program."""
         slots = self._keeper.slots
         variant = slots.choose(routing_key or context.request_id, pin)
-        context.account.variant = variant.name
+        account = context.account
+        account.variant = variant.name
+        account.artifact, account.artifact_digest = variant.artifact.name, variant.artifact.digest
         checked = variant.inputs.checked(inputs)
         try:
             answer = await self._answer(variant, checked, context)
@@ -137,10 +140,16 @@ class ProgramService:
     async def _answer(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> Answer:
         started = time.monotonic()
         with request.opened(context):
-            outputs = await self._remembered(variant, inputs, context)
+            version = self._stack.retriever.collection_version
+            known = await self._memo.get(variant.artifact.digest, inputs, version)
+            outputs = await self._first_run(variant, inputs, version, context) if known is None else {}
         elapsed = time.monotonic() - started
         metrics.MODULE_DURATION.labels(variant.name).observe(elapsed)
-        return Answer(outputs, self._receipt(variant, context, elapsed))
+        if known is None:
+            return Answer(outputs, self._receipt(variant, context, elapsed))
+        context.account.collection_version = version
+        own = Own(context.request_id, variant.artifact.name, variant.name, elapsed)
+        return RememberedAnswer(known, own, lambda: self._receipt(variant, context, elapsed))
 
     def _receipt(self, variant: Variant, context: RequestContext, elapsed_seconds: float) -> Receipt:
         return receipt(
@@ -157,20 +166,15 @@ class ProgramService:
             written = self._receipt(run.variant, run.context, run.elapsed_seconds)
             self._recorder(run.inputs, run.outputs, written, run.routing_key)
 
-    async def _remembered(self, variant: Variant, inputs: dict[str, Any], context: RequestContext) -> dict[str, Any]:
-        """The answer memo's outputs and citations, or a run of the program, which is then remembered."""
-        digest = variant.artifact.digest
-        version = self._stack.retriever.collection_version
-        known = await self._memo.get(digest, inputs, version)
-        if known is not None:
-            context.account.collection_version = version
-            context.account.citations.extend(Citation(*citation) for citation in known["citations"])
-            return known["outputs"]
+    async def _first_run(
+        self, variant: Variant, inputs: dict[str, Any], version: str, context: RequestContext
+    ) -> dict[str, Any]:
+        """A run of the program on a collection of this version; outputs and citations are then remembered."""
         outputs = await self._run(variant, inputs, context)
         now = self._stack.retriever.collection_version
         if version in ("", now):  # empty before the first search; else the collection has moved under this run
             citations = [self._remembered_citation(cited) for cited in context.account.citations]
-            await self._memo.put(digest, inputs, now, {"outputs": outputs, "citations": citations})
+            await self._memo.put(variant.artifact.digest, inputs, now, {"outputs": outputs, "citations": citations})
         return outputs
 
     def _remembered_citation(self, cited: Citation) -> list[Any]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from slipway_server.cache.memory import Form
 from slipway_server.request import Citation, RequestContext
 
 
@@ -36,12 +37,41 @@ class Receipt:
     """Host name; in Kubernetes the pod's name."""
 
 
-@dataclass(frozen=True, slots=True)
+class Own(NamedTuple):
+    """What a receipt says of its request alone: the rest is the same in all receipts of a remembered answer."""
+
+    request_id: str
+    artifact: str
+    variant: str
+    elapsed_seconds: float
+
+
 class Answer:
     """A program's outputs by field (JSON values) and the receipt."""
 
-    outputs: Mapping[str, Any]
-    receipt: Receipt
+    own: Own
+
+    def __init__(self, outputs: Mapping[str, Any], receipt: Receipt) -> None:
+        self._outputs = outputs
+        self._receipt = receipt
+        self.own = Own(receipt.request_id, receipt.artifact, receipt.variant, receipt.elapsed_seconds)
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """By field."""
+        return self._outputs
+
+    @property
+    def receipt(self) -> Receipt:
+        """The whole receipt."""
+        return self._receipt
+
+    def form(self, name: str) -> Form | None:
+        """What was kept under this name for this answer, by an earlier request: of remembered answers only."""
+        return None
+
+    def keep(self, name: str, form: Form) -> None:
+        """Keep what a servicer made of the answer, without what is `own`, for as long as the answer is remembered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The access log: one event per RPC, with what its receipt says."""
+"""The access log: one event per RPC, with what it cost and who served it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 import logging
 import time
 from types import TracebackType
-from typing import Any
 
 import grpc
 
@@ -20,18 +19,16 @@ log = logging.getLogger(__name__)
 class Logged:
     """Around one RPC: logs it when the block ends.
 
-    An unexpected exception is logged whole, and leaves as InternalError. `response` is set by the block; its receipt
-    goes into the log event.
+    An unexpected exception is logged whole, and leaves as InternalError.
     """
 
-    __slots__ = ("_context", "_method", "_scope", "_started", "response")
+    __slots__ = ("_context", "_method", "_scope", "_started")
 
     def __init__(self, method: str, scope: RequestContext, context: grpc.aio.ServicerContext) -> None:
         self._method = method
         self._scope = scope
         self._context = context
         self._started = time.perf_counter()
-        self.response: Any = None
 
     def __enter__(self) -> Logged:
         return self
@@ -40,7 +37,7 @@ class Logged:
         failure = error if isinstance(error, Exception) else None  # others: cancelled, or the process ends
         level = _level(failure)
         if log.isEnabledFor(level):
-            fields = _fields(self._scope, self.response, failure) | {
+            fields = _fields(self._scope, failure) | {
                 "method": self._method,
                 "code": self._code(error),
                 "elapsed_seconds": round(time.perf_counter() - self._started, 4),
@@ -82,18 +79,15 @@ def _cause(failure: SlipwayError) -> str | None:
     return None if link is None else type(link).__name__
 
 
-def _fields(scope: RequestContext, response: Any, failure: BaseException | None) -> dict[str, object]:
+def _fields(scope: RequestContext, failure: BaseException | None) -> dict[str, object]:
     account = scope.account
     fields: dict[str, object] = {"request_id": scope.request_id}
     if isinstance(failure, SlipwayError):
         fields |= {"reason": failure.reason, "detail": failure.message}
         if cause := _cause(failure):
             fields["cause"] = cause
-    receipt = getattr(response, "receipt", None)
-    if receipt is not None:
-        fields |= {"variant": receipt.variant, "artifact": receipt.artifact, "digest": receipt.artifact_digest}
-    elif account.variant:
-        fields["variant"] = account.variant
+    if account.variant:
+        fields |= {"variant": account.variant, "artifact": account.artifact, "digest": account.artifact_digest}
     costs = {
         "lm_calls": account.lm_calls,
         "attempts": account.attempts,

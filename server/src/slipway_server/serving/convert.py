@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from slipway.v1 import artifact_pb2, feedback_pb2, receipt_pb2
 from slipway_server.errors import InputWrongType, ProgramFailed
 from slipway_server.request import Citation
-from slipway_server.runtime.types import ArtifactInfo, Feedback, Receipt, Serving, VariantInfo
+from slipway_server.runtime.types import ArtifactInfo, Feedback, Own, Receipt, Serving, VariantInfo
 
 MAX_EXACT_INTEGER = 2**53
 """Beyond it a double does not hold every integer: such outputs travel as decimal strings, as int64 in ProtoJSON."""
@@ -59,13 +59,12 @@ def _from_value(value: Value, field: str) -> Any:
     return None
 
 
-def outputs_to_struct(outputs: Mapping[str, Any]) -> Struct:
-    """JSON values as a Struct. Raises ProgramFailed for what JSON does not have, such as NaN."""
-    struct = Struct()
-    fields = struct.fields
+def write_outputs(outputs: Mapping[str, Any], target: Struct) -> None:
+    """JSON values into a Struct, which is there even with none. Raises ProgramFailed for what JSON has not (NaN)."""
+    target.SetInParent()
+    fields = target.fields
     for name, value in outputs.items():
         _write(value, fields[name], name)
-    return struct
 
 
 def _write(value: Any, target: Value, field: str) -> None:
@@ -114,13 +113,18 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def write_receipt(facts: Receipt, target: receipt_pb2.Receipt) -> None:
-    """Write `facts` into a response's receipt, which is empty: what is zero or absent there stays so."""
-    target.request_id = facts.request_id
+def write_own(own: Own, target: receipt_pb2.Receipt) -> None:
+    """Write what a receipt says of its request alone."""
+    target.request_id = own.request_id
+    target.artifact = own.artifact
+    target.variant = own.variant
+    write_duration(own.elapsed_seconds, target.elapsed)
+
+
+def write_common(facts: Receipt, target: receipt_pb2.Receipt) -> None:
+    """Write the rest of `facts` into a receipt, which is empty: what is zero or absent there stays so."""
     target.program = facts.program
-    target.artifact = facts.artifact
     target.artifact_digest = facts.artifact_digest
-    target.variant = facts.variant
     target.model = facts.model
     target.cache = _TIERS.get(facts.cache, receipt_pb2.CACHE_TIER_UNSPECIFIED)
     target.lm_calls = facts.lm_calls
@@ -133,7 +137,6 @@ def write_receipt(facts: Receipt, target: receipt_pb2.Receipt) -> None:
         target.cost_usd = facts.cost_usd
     target.collection_version = facts.collection_version
     write_citations(facts.citations, target.citations)
-    write_duration(facts.elapsed_seconds, target.elapsed)
     target.server = facts.server
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -27,7 +26,8 @@ from slipway_server.runtime.types import Service
 from slipway_server.serving import servicers
 from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.http import application
-from slipway_server.serving.interceptors import interceptors
+from slipway_server.serving.layers import layers
+from slipway_server.serving.methods import Methods
 from slipway_server.serving.readiness import Readiness
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -58,19 +58,6 @@ def _milliseconds(seconds: float) -> int:
     return min(round(seconds * 1000), 2**31 - 1)
 
 
-class GenericHandlers:
-    """A gRPC server as generated code fills it, which offers each method twice: found by name, and registered.
-
-    Only the former goes on to gRPC: at every call grpc.aio waits anew for one future per registered method (5 µs here).
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """Left out."""
-
-
 class Symbols:
     """The default descriptor pool for reflection, which finds methods, too, as `grpcurl describe` asks for them."""
 
@@ -96,12 +83,12 @@ class Server:
         """The port that is listened on, once started; so for `metrics_port`."""
         self.metrics_port = config.metrics_port
         self._config = config
-        self._grpc = grpc.aio.server(interceptors=interceptors(config, self.readiness), options=channel_options(config))
-        handlers = GenericHandlers(self._grpc)
-        servicers.register(handlers, service, config.max_input_bytes)
-        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, handlers)
+        methods = Methods(layers(config, self.readiness), config.max_message_bytes)
+        servicers.register(methods, service, config.max_input_bytes)
+        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, methods)
         if config.reflection:
-            reflection.enable_server_reflection((*offered, HEALTH, reflection.SERVICE_NAME), handlers, Symbols())
+            reflection.enable_server_reflection((*offered, HEALTH, reflection.SERVICE_NAME), methods, Symbols())
+        self._grpc = grpc.aio.server(handlers=(methods,), options=channel_options(config))
         self._http = web.AppRunner(application(self.readiness), access_log=None)
 
     def __repr__(self) -> str:

@@ -24,9 +24,7 @@ from slipway_server.runtime.types import Answer, Service, Serving
 from slipway_server.serving import convert
 from slipway_server.serving.pages import page
 from slipway_server.serving.reading import too_large
-
-PIN_KEY = "slipway-artifact"
-"""Metadata that pins a request like the field `pin`, for callers that cannot change their messages."""
+from slipway_server.serving.responses import Responses
 
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 ARTIFACT = artifact_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name
@@ -55,22 +53,14 @@ def register(server: Any, service: Service, max_input_bytes: int) -> None:
     rag_pb2_grpc.add_RagServiceServicer_to_server(Rag(service, max_input_bytes), server)
 
 
-async def _predict(
-    service: Service, inputs: Mapping[str, Any], message: Any, context: grpc.aio.ServicerContext
-) -> Answer:
+async def _predict(service: Service, inputs: Mapping[str, Any], message: Any) -> Answer:
     scope = request_scope.current()
+    pin = message.pin
+    if scope.pin and pin not in ("", scope.pin):
+        raise RequestInvalid("the field pin and the request's metadata name different artifacts", field="pin")
     if message.bypass_cache:
         scope = replace(scope, use_cache=False)
-    return await service.predict(inputs, scope, routing_key=message.routing_key, pin=_pin(message, context))
-
-
-def _pin(message: Any, context: grpc.aio.ServicerContext) -> str:
-    for key, value in context.invocation_metadata():
-        if key == PIN_KEY:
-            if message.pin and message.pin != value:
-                raise RequestInvalid(f"the field pin and the metadata {PIN_KEY} name different artifacts", field="pin")
-            return str(value)
-    return str(message.pin)
+    return await service.predict(inputs, scope, routing_key=message.routing_key, pin=pin or scope.pin)
 
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:
@@ -84,16 +74,16 @@ class Prediction(prediction_pb2_grpc.PredictionServiceServicer):
     def __init__(self, service: Service, max_input_bytes: int) -> None:
         self._service = service
         self._max_input_bytes = max_input_bytes
+        self._responses = Responses(prediction_pb2.PredictResponse, self._write)
 
-    async def Predict(
-        self, request: prediction_pb2.PredictRequest, context: grpc.aio.ServicerContext
-    ) -> prediction_pb2.PredictResponse:
+    async def Predict(self, request: prediction_pb2.PredictRequest, context: grpc.aio.ServicerContext) -> bytes:
         _check_size(request.inputs.ByteSize(), self._max_input_bytes)
         inputs = convert.inputs_from_struct(request.inputs)
-        answer = await _predict(self._service, inputs, request, context)
-        response = prediction_pb2.PredictResponse(outputs=convert.outputs_to_struct(answer.outputs))
-        convert.write_receipt(answer.receipt, response.receipt)
-        return response
+        return self._responses.of(await _predict(self._service, inputs, request))
+
+    @staticmethod
+    def _write(answer: Answer, response: prediction_pb2.PredictResponse) -> None:
+        convert.write_outputs(answer.outputs, response.outputs)
 
 
 class Rag(rag_pb2_grpc.RagServiceServicer):
@@ -103,20 +93,21 @@ class Rag(rag_pb2_grpc.RagServiceServicer):
         self._service = service
         self._max_input_bytes = max_input_bytes
         self._offered = answers_questions(service.serving())
+        self._responses = Responses(rag_pb2.AskResponse, self._write)
 
-    async def Ask(self, request: rag_pb2.AskRequest, context: grpc.aio.ServicerContext) -> rag_pb2.AskResponse:
+    async def Ask(self, request: rag_pb2.AskRequest, context: grpc.aio.ServicerContext) -> bytes:
         if not self._offered:
             raise MethodUnsupported(
                 f"the served program does not go from {QUESTION} to {ANSWER}; use PredictionService.Predict"
             )
         _check_size(len(request.question.encode()), self._max_input_bytes)
-        answer = await _predict(self._service, {QUESTION: request.question}, request, context)
-        response = rag_pb2.AskResponse(
-            answer=str(answer.outputs.get(ANSWER, "")), reasoning=str(answer.outputs.get(REASONING) or "")
-        )
-        convert.write_receipt(answer.receipt, response.receipt)
-        response.citations.MergeFrom(response.receipt.citations)
-        return response
+        return self._responses.of(await _predict(self._service, {QUESTION: request.question}, request))
+
+    @staticmethod
+    def _write(answer: Answer, response: rag_pb2.AskResponse) -> None:
+        response.answer = str(answer.outputs.get(ANSWER, ""))
+        response.reasoning = str(answer.outputs.get(REASONING) or "")
+        convert.write_citations(answer.receipt.citations, response.citations)
 
 
 class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):

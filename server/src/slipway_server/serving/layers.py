@@ -7,8 +7,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
@@ -26,72 +25,31 @@ from slipway_server.request import RequestContext, new_request_id
 from slipway_server.serving import access
 from slipway_server.serving.begun import Begun
 from slipway_server.serving.config import ServingConfig
+from slipway_server.serving.methods import Behaviour, Layer
 from slipway_server.serving.readiness import Readiness, State
-from slipway_server.serving.reading import Unread, reader
+from slipway_server.serving.reading import Unread
 from slipway_server.serving.status import status
 from slipway_server.telemetry import metrics
 
-OUR_METHODS = "/slipway."
 REQUEST_ID_KEY = "x-request-id"
+PIN_KEY = "slipway-artifact"
+"""Metadata that pins a request like the field `pin`, for callers that cannot change their messages."""
 ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
 MAX_REQUEST_ID_LENGTH = 128
 OK: str = grpc.StatusCode.OK.name
 
 log = logging.getLogger(__name__)
 
-Behaviour = Callable[[Any, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]
 
-
-def interceptors(config: ServingConfig, readiness: Readiness) -> list[grpc.aio.ServerInterceptor]:
-    """The stack, outermost first. To gRPC it is one interceptor: it would ask each for a handler at every RPC."""
+def layers(config: ServingConfig, readiness: Readiness) -> list[Layer]:
+    """The stack, outermost first."""
     return [
-        Layers(
-            ErrorStatus(),
-            Measure(),
-            RequestScope(config.max_deadline_seconds),
-            Deadline(),
-            Admission(config.max_concurrent_requests, readiness),
-            max_message_bytes=config.max_message_bytes,
-        )
+        ErrorStatus(),
+        Measure(),
+        RequestScope(config.max_deadline_seconds),
+        Deadline(),
+        Admission(config.max_concurrent_requests, readiness),
     ]
-
-
-class Layer(Protocol):
-    """One concern around a unary call."""
-
-    def around(self, method: str, inner: Behaviour) -> Behaviour:
-        """`inner` with this concern around it. Asked once per method, so what depends on the method alone is cheap."""
-        ...
-
-
-class Layers(grpc.aio.ServerInterceptor):
-    """Puts `layers`, outermost first, around each of our methods when it is called for the first time."""
-
-    def __init__(self, *layers: Layer, max_message_bytes: int) -> None:
-        self._layers = layers
-        self._max_message_bytes = max_message_bytes
-        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        path: str = handler_call_details.method
-        known = self._wrapped.get(path)
-        if known is not None:
-            return known
-        handler = await continuation(handler_call_details)
-        if handler is not None and path.startswith(OUR_METHODS):
-            self._wrapped[path] = handler = self._wrap(path, handler)
-        return handler
-
-    def _wrap(self, path: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        behaviour: Behaviour = handler.unary_unary
-        for layer in reversed(self._layers):
-            behaviour = layer.around(path.lstrip("/"), behaviour)
-        read = reader(handler.request_deserializer, self._max_message_bytes)
-        return grpc.unary_unary_rpc_method_handler(behaviour, read, handler.response_serializer)
 
 
 class ErrorStatus:
@@ -161,9 +119,10 @@ class RequestScope:
                 metrics.RPC_RETRIES_SEEN.labels(method).inc()
             given = getattr(message, "request_id", "") or metadata.get(REQUEST_ID_KEY, "")
             acceptable = _acceptable_id(given)
-            scope = RequestContext(given if acceptable and given else new_request_id(), self._deadline(context))
-            context.set_trailing_metadata(((REQUEST_ID_KEY, scope.request_id),))
-            with request_scope.opened(scope), access.Logged(method, scope, context) as entry:
+            request_id = given if acceptable and given else new_request_id()
+            scope = RequestContext(request_id, self._deadline(context), pin=metadata.get(PIN_KEY, ""))
+            context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+            with request_scope.opened(scope), access.Logged(method, scope, context):
                 if isinstance(message, Unread):
                     raise message.error
                 if not acceptable:
@@ -171,8 +130,7 @@ class RequestScope:
                         f"request_id must be at most {MAX_REQUEST_ID_LENGTH} printable ASCII characters",
                         field="request_id",
                     )
-                entry.response = response = await inner(message, context)
-                return response
+                return await inner(message, context)
 
         return behaviour
 
