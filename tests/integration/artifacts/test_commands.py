@@ -61,6 +61,15 @@ def test_show(slipway: Slipway, store: Store) -> None:
     assert orjson.loads(slipway("artifact", "show", entry.name, "--json")[1])["state"]["retrieve"] == {"k": 3}
 
 
+def test_a_path_says_in_which_store_an_artifact_is(slipway: Slipway, store: Store, tmp_path: Path) -> None:
+    """As `slipway compile` prints it, from any folder."""
+    moved = store.folder.rename(tmp_path / "elsewhere")
+    newer, older = Store(moved).list()
+    assert slipway("artifact", "promote", str(older.path))[1] == f"current: {older.path}\n"
+    assert slipway("artifact", "show", str(moved))[1].startswith(f"{older.name} (current)\n")
+    assert slipway("artifact", "show", str(newer.path))[1].startswith(f"{newer.name}\n")
+
+
 def test_brackets_in_instructions_are_shown_as_they_are(slipway: Slipway, tmp_path: Path) -> None:
     program = programs.Plain()
     program.generate.predict.signature = program.generate.predict.signature.with_instructions("Say [/red] [bold]x.")

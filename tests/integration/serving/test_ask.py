@@ -60,3 +60,10 @@ async def test_an_error_is_one_line_and_exit_code_2(server: Server, service: Fak
 async def test_inputs_that_are_no_object_are_refused(server: Server, inputs: str) -> None:
     result = await ask(server, "--inputs", inputs)
     assert isinstance(result.exception, errors.InputWrongType)
+
+
+async def test_a_question_beside_inputs_is_refused(server: Server, service: FakeService) -> None:
+    """One of them would be ignored."""
+    result = await ask(server, "why?", "--inputs", '{"question": "who?"}')
+    assert isinstance(result.exception, errors.ConfigInvalid)
+    assert not service.seen

@@ -16,7 +16,7 @@ from slipway_server.cli.artifact_forecast import forecast
 from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json
 
 if TYPE_CHECKING:
-    from slipway_server.artifacts import Entry, Manifest
+    from slipway_server.artifacts import Entry, Manifest, Store
 
 command = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -25,7 +25,7 @@ _STORE = typer.Option(Path("artifacts"), "--store", help="Folder of the artifact
 
 @command.callback()
 def _artifact() -> None:
-    """Look after artifacts. An artifact is named by its file or by the beginning of its digest."""
+    """Look after artifacts. An artifact is named by its path, or by the beginning of its name or digest."""
 
 
 @command.command("list")
@@ -66,7 +66,7 @@ def list_(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
 
 @command.command()
 def show(
-    artifact: str | None = typer.Argument(None, help="Artifact; default is the store's current one."),
+    artifact: str | None = typer.Argument(None, help="Artifact, or another store; default is the store's current one."),
     store: Path = _STORE,
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -74,10 +74,10 @@ def show(
 
     Example: slipway artifact show 3f2a91c0
     """
-    from slipway_server.artifacts import Store, resolve
     from slipway_server.artifacts.files import read_pair
 
-    entry = Store(store).find(artifact or resolve(store).name)
+    place, reference = _found(artifact or str(store), store)
+    entry = place.find(reference)
     state = orjson.loads(read_pair(entry.path).state)
     if as_json:
         print_json({**_values(entry), "state": state})
@@ -103,9 +103,8 @@ def promote(
 
     Example: slipway artifact promote 3f2a91c0
     """
-    from slipway_server.artifacts import Store
-
-    _print_current(Store(store).promote(artifact), as_json)
+    place, reference = _found(artifact, store)
+    _print_current(place.promote(reference), as_json)
 
 
 @command.command()
@@ -121,6 +120,17 @@ def rollback(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
 
 for check_or_change in (verify, sign, adopt, migrate, diff, forecast):
     command.command()(check_or_change)
+
+
+def _found(artifact: str, store: Path) -> tuple[Store, str]:
+    """The store that `artifact` is in, and what it is called there: a path says both, anything else is of `store`."""
+    from slipway_server.artifacts import Store, resolve
+
+    path = Path(artifact)
+    if path.exists():
+        file = resolve(path)
+        return Store(file.parent), file.name
+    return Store(store), artifact
 
 
 def _print_current(entry: Entry, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from slipway_server.errors import InputWrongType
+from slipway_server.errors import ConfigInvalid, InputWrongType
 
 if TYPE_CHECKING:
     from slipway_client import Prediction, RagAnswer, Receipt, SlipwayClientError
@@ -35,6 +35,8 @@ def ask(
     """
     from slipway_client import SlipwayClient, SlipwayClientError
 
+    if question and inputs is not None:
+        raise ConfigInvalid("slipway ask takes either a question or --inputs")
     fields = None if inputs is None else _object(inputs)
     try:
         with SlipwayClient(target, deadline_seconds=deadline) as client:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from slipway_server.config import load_settings, rows
 
@@ -23,8 +21,6 @@ def config(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) ->
     if as_json:
         typer.echo(orjson.dumps([row._asdict() for row in found], option=orjson.OPT_INDENT_2).decode())
         return
-    columns = (Column("key", no_wrap=True), Column("value", overflow="fold"), "origin", "meaning")
-    table = Table(*columns, box=None, header_style="bold")
     for row in found:
-        table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+        value = f"= {row.value}  ({row.origin})" if row.value else "is not set"
+        typer.echo(f"{typer.style(row.key, bold=True)} {value}\n    {row.description}")

@@ -4,27 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
+from slipway_server.cli.options import expanded
+from slipway_server.cli.release_options import How, Where, helm_for
 from slipway_server.cli.release_output import Change, carry_out
-from slipway_server.config import load_settings
 from slipway_server.errors import ConfigInvalid
 
-if TYPE_CHECKING:
-    from slipway_server.release import Helm
-
 command = typer.Typer(add_completion=False, no_args_is_help=True)
-
-_RELEASE = typer.Option(..., "--release", help="Name of the Helm release.")
-_NAMESPACE = typer.Option("", "--namespace", "-n", help="Its namespace; default is that of Helm's context.")
-_CHART = typer.Option(None, "--chart", help="The chart, as Helm takes it; default is SLIPWAY_LOOP_CHART.")
-_HELM = typer.Option("helm", "--helm", help="Helm's command.")
-_TIMEOUT = typer.Option("10m", "--timeout", help="How long Helm waits for the pods.")
-_APPLY = typer.Option(False, "--apply", help="Run the command that is printed.")
-_DRY_RUN = typer.Option(False, "--dry-run", help="Show which objects change, and how; change nothing.")
-_JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
 @command.callback()
@@ -33,10 +21,11 @@ def _release() -> None:
 
 
 @command.command("ship")
+@expanded
 def ship_(
+    *,
     artifact: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
-    release: str = _RELEASE,
-    namespace: str = _NAMESPACE,
+    where: Where,
     percent: float = typer.Option(10, help="Share of routing keys that the candidate answers."),
     name: str = typer.Option("", help="Its name among the release's artifacts; default is made of the digest."),
     program: str | None = typer.Option(None, help="Program, package.module:Class; default is the release's."),
@@ -45,12 +34,7 @@ def ship_(
     rpm: float | None = typer.Option(None, min=0, help="Questions per minute that callers ask, for the forecast."),
     floor: float | None = typer.Option(None, help="Let the hook evaluate it: gate.floor of the chart."),
     keep: bool = typer.Option(False, "--keep", help="Keep artifacts in the release that no variant serves."),
-    chart: str | None = _CHART,
-    helm: str = _HELM,
-    timeout: str = _TIMEOUT,
-    apply: bool = _APPLY,
-    dry_run: bool = _DRY_RUN,
-    as_json: bool = _JSON,
+    how: How,
 ) -> None:
     """Make an artifact the candidate of a release: verify it, compare it with stable, foresee the cost, upgrade.
 
@@ -66,28 +50,23 @@ def ship_(
     from slipway_server.release.plan import ship, weight_of
 
     weight = weight_of(percent)
-    by = _helm(release, namespace, chart, helm, timeout)
+    by = helm_for(where, how)
     state = by.state()
     path, report = checked(
-        state, artifact, program=program, current=current, questions=questions, rpm=rpm, quiet=as_json
+        state, artifact, program=program, current=current, questions=questions, rpm=rpm, quiet=how.as_json
     )
     plan = ship(state, path, weight_bps=weight, key=name, floor=floor, keep=keep)
-    where = f"--release {release}" + (f" -n {namespace}" if namespace else "")
-    steps = [f"slipway release promote {where} --percent 50 --apply", f"slipway release promote {where} --apply"]
-    carry_out(by, Change(plan, report, [*steps, f"slipway release rollback {where} --apply"]), apply, dry_run, as_json)
+    steps = ("promote", "--percent 50"), ("promote", ""), ("rollback", "")
+    carry_out(by, Change(plan, report, [where.command(*step) for step in steps]), how)
 
 
 @command.command("promote")
+@expanded
 def promote_(
-    release: str = _RELEASE,
-    namespace: str = _NAMESPACE,
+    *,
+    where: Where,
     percent: float = typer.Option(100, help="Share for the candidate; at 100 it becomes stable."),
-    chart: str | None = _CHART,
-    helm: str = _HELM,
-    timeout: str = _TIMEOUT,
-    apply: bool = _APPLY,
-    dry_run: bool = _DRY_RUN,
-    as_json: bool = _JSON,
+    how: How,
 ) -> None:
     """Give the candidate another share, which restarts no pod, or make it stable.
 
@@ -96,23 +75,15 @@ def promote_(
     from slipway_server.release.plan import promote, share, weight_of
 
     weight = weight_of(percent)
-    by = _helm(release, namespace, chart, helm, timeout)
+    by = helm_for(where, how)
     state = by.state()
     plan = promote(state) if percent == 100 else share(state, weight)
-    carry_out(by, Change(plan), apply, dry_run, as_json)
+    carry_out(by, Change(plan), how)
 
 
 @command.command("rollback")
-def rollback_(
-    release: str = _RELEASE,
-    namespace: str = _NAMESPACE,
-    chart: str | None = _CHART,
-    helm: str = _HELM,
-    timeout: str = _TIMEOUT,
-    apply: bool = _APPLY,
-    dry_run: bool = _DRY_RUN,
-    as_json: bool = _JSON,
-) -> None:
+@expanded
+def rollback_(where: Where, how: How) -> None:
     """Take a candidate's share away; where it has none, go back to the stable artifact before this one.
 
     After an upgrade that failed, go back to what was live before it.
@@ -121,15 +92,7 @@ def rollback_(
     """
     from slipway_server.release.plan import rollback, stop
 
-    by = _helm(release, namespace, chart, helm, timeout)
+    by = helm_for(where, how)
     state = by.state()
     plan = stop(state) if state.candidate and state.weight_bps else rollback(by, state)
-    carry_out(by, Change(plan), apply, dry_run, as_json)
-
-
-def _helm(release: str, namespace: str, chart: str | None, program: str, timeout: str) -> Helm:
-    from slipway_server.release import Helm
-
-    return Helm(
-        release, namespace, chart=load_settings({"loop_chart": chart}).loop_chart, timeout=timeout, program=program
-    )
+    carry_out(by, Change(plan), how)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from slipway_server.cli.artifact_output import console, print_json
+from slipway_server.cli.release_options import How
 
 if TYPE_CHECKING:
     from slipway_server.release import Difference, Helm, Plan
@@ -29,28 +30,28 @@ class Change:
     steps: Sequence[str] = ()
 
 
-def carry_out(helm: Helm, change: Change, apply: bool, dry_run: bool, as_json: bool) -> None:
-    """Print the commands; with `dry_run` show what they change, else with `apply` run them. Raises HelmFailed."""
+def carry_out(helm: Helm, change: Change, how: How) -> None:
+    """Print the commands; with --dry-run show what they change, else with --apply run them. Raises HelmFailed."""
     plan = change.plan
     shown = [*([plan.packed.command] if plan.packed else ()), shlex.join(plan.words(helm))]
     values: dict[str, Any] = {**change.report, "action": plan.action, "note": plan.note, "commands": shown}
-    if not as_json:
+    if not how.as_json:
         typer.echo("\n".join([f"{plan.action}: {plan.note}", *(f"  {line}" for line in shown)]))
     with tempfile.TemporaryDirectory() as folder:
         runnable = _written(plan, Path(folder))
-        if dry_run:
+        if how.dry_run:
             found = _changes(helm, runnable)
             values["objects"] = [{"change": o.change, "kind": o.kind, "name": o.name, "diff": o.lines} for o in found]
-            if not as_json:
+            if not how.as_json:
                 _show(found)
-        elif apply:
+        elif how.apply:
             helm.apply(runnable.words(helm))
-    values["applied"] = apply and not dry_run
-    if as_json:
+    values["applied"] = how.apply and not how.dry_run
+    if how.as_json:
         print_json(values)
     elif values["applied"]:
         typer.echo("\n".join(["done", *(["next:", *(f"  {step}" for step in change.steps)] if change.steps else ())]))
-    elif not dry_run:
+    elif not how.dry_run:
         typer.echo("nothing was changed: --apply runs it, --dry-run shows what it changes")
 
 
