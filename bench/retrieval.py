@@ -42,6 +42,8 @@ DEPTHS = (3, 5, 10)
 REPEATS = 20
 GRID = ((1, 2, 4), ((0.9, 0.4), (1.2, 0.75), (1.6, 0.9)), (0.0, 0.5, 1.0), (0.2, 0.4, 0.7, 1.0))
 """Title weight, (k1, b), pair weight, anchor weight."""
+WEIGHTS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
+"""Of the dense score beside BM25's."""
 Questions = list[tuple[str, set[str]]]
 
 
@@ -100,15 +102,15 @@ async def _tune(data: Path) -> None:
             found.append((*await _scores("offline/bm25", documents, train, dev), point))
     _best("title weight, k1, b, pair weight, anchor weight", found)
     found = []
-    for k, weight in itertools.product((2, 10, 30, 60), (1.0, 2.0, 4.0, 8.0)):
-        with _set(embedders, FUSION=Fusion(k=k, sparse_weight=weight)):
-            found.append((*await _scores("offline/fused", documents, train, dev), (k, weight)))
-    _best("fused: k, weight of BM25", found)
+    for weight, depth in itertools.product(WEIGHTS, (20, 50, 100)):
+        with _set(embedders, FUSION=Fusion(weight, depth)):
+            found.append((*await _scores("offline/fused", documents, train, dev), (weight, depth)))
+    _best("fused: weight of the dense score, depth", found, 3 * len(WEIGHTS))
 
 
-def _best(title: str, found: list[tuple[float, float, float, tuple[float, ...]]]) -> None:
+def _best(title: str, found: list[tuple[float, float, float, tuple[float, ...]]], shown: int = 12) -> None:
     print(f"{title}: train mean, train R@5, dev R@5")
-    for mean, train5, dev5, point in sorted(found, reverse=True)[:12]:
+    for mean, train5, dev5, point in sorted(found, reverse=True)[:shown]:
         print(f"  {point}: {mean:.3f} {train5:.3f} {dev5:.3f}")
 
 

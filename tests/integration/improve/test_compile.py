@@ -17,6 +17,7 @@ from slipway_server.errors import ConfigInvalid
 from slipway_server.evaluation import evaluate, metric_named
 from slipway_server.improve.compile import compile_program
 from slipway_server.improve.data import dataset_for
+from slipway_server.retrieval.embedders import FUSED
 from slipway_server.runtime.session import open_session
 
 KINDS = ["TutorialRAG", "TwoHop", "Agent", "AsyncOnly"]
@@ -60,7 +61,7 @@ def test_the_manifest_says_where_it_comes_from(settings_with: SettingsWith, tmp_
     assert manifest.optimizer.seed == 1
     assert manifest.retrieval.k == 2
     assert manifest.retrieval.collection_version.startswith("isles-")
-    assert manifest.retrieval.embedder == "offline/bm25"
+    assert manifest.retrieval.embedder == FUSED
     assert manifest.lm is not None
     assert manifest.lm.name == "offline/extractive"
     assert manifest.data["train"].examples == len(plan(programs.TwoHop(), tmp_path).train.examples)

@@ -20,6 +20,7 @@ from slipway_server.errors import (
 )
 from slipway_server.retrieval import embedded, open_retriever
 from slipway_server.retrieval.corpus import Document
+from slipway_server.retrieval.embedders import FUSED
 from slipway_server.retrieval.encoding import Encoded
 from slipway_server.retrieval.ingest import run
 from slipway_server.retrieval.types import Passage
@@ -47,7 +48,7 @@ async def test_one_result_list_per_query_best_first(backend: Any, model: str) ->
     summary = await backend.ingest(documents(), embedding_model=model)
     retriever = await backend.open(embedding_model=model)
     assert retriever.collection_version == summary.version
-    assert retriever.embedder_name == summary.embedder == model
+    assert retriever.embedder_name == summary.embedder == (FUSED if model == "offline/fused" else model)
     asked = ["Where is the quarry of salt?", "bakery and wool", "windmill parchment"]
     found = await retriever.search(asked, 4)
     assert [len(passages) for passages in found] == [4, 4, 4]
@@ -151,6 +152,29 @@ async def test_another_embedder_or_dimension_is_a_clear_error(backend: Any, othe
         await backend.open(**other)
     with pytest.raises(CollectionMismatch, match="was made with"):
         await backend.ingest(documents(THINGS[:2]), append=True, **other)
+
+
+@pytest.mark.parametrize("made_with", ["offline/bm25", "offline/hashing"])
+async def test_the_default_serves_what_an_older_default_made(backend: Any, made_with: str) -> None:
+    await backend.ingest(documents(THINGS[:2]), embedding_model=made_with)
+    retriever = await backend.open()
+    assert retriever.embedder_name == made_with
+    expected = await (await backend.open(embedding_model=made_with)).search(["lighthouse of salt"], 3)
+    assert await retriever.search(["lighthouse of salt"], 3) == expected
+    grown = await backend.ingest(documents(THINGS[:3]), append=True)
+    assert (grown.embedder, grown.passages) == (made_with, 30)
+    assert (await backend.ingest(documents(THINGS[:3]))).embedder == FUSED
+    assert (await backend.open()).embedder_name == FUSED
+
+
+async def test_an_open_retriever_follows_the_default_to_another_embedder(backend: Any) -> None:
+    await backend.ingest(documents(THINGS[:2]), embedding_model="offline/bm25")
+    retriever = await backend.open()
+    for count in (3, 4):
+        await backend.ingest(documents(THINGS[:count]))
+    [found] = await retriever.search(["the lighthouse of glass"], 1)
+    assert found[0].id == "lighthouse-glass"
+    assert retriever.embedder_name == ("offline/bm25" if backend.name == "edge" else FUSED)
 
 
 async def test_a_corpus_without_a_passage_changes_nothing(backend: Any) -> None:
@@ -261,8 +285,7 @@ async def test_edge_and_the_in_memory_client_rank_alike(tmp_path_factory: pytest
         memory = await ServerRetriever.open(connection, "docs", open_encoder(settings))
         for left, right in zip(await edge.search(asked, 3), await memory.search(asked, 3), strict=True):
             assert left[0].id == right[0].id
-            if model != "offline/fused":  # equal scores come in any order, which fusion by rank makes unequal
-                assert [p.score for p in left] == pytest.approx([p.score for p in right], rel=1e-3)
+            assert [p.score for p in left] == pytest.approx([p.score for p in right], rel=1e-3)
         await edge.aclose()
         await memory.aclose()
         await client.close()

@@ -108,7 +108,7 @@ REFUSED = [
     pytest.param(
         {"SLIPWAY_EMBEDDING_MODEL": "offline/hashing"},
         ("--allow-uncompiled",),
-        "was made with offline/bm25, configured is offline/hashing",
+        "was made with offline/fused-2 (1024 dimensions), configured is offline/hashing",
         id="collection of another embedder",
     ),
     pytest.param(

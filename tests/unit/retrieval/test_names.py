@@ -28,7 +28,7 @@ QUESTIONS = ["When was Port Callow founded?", "What shelters the harbour?"]
     [
         ("offline/hashing", "offline/hashing", "9b568b4857409cd7"),
         ("offline/bm25", "offline/bm25", "d39bce26f7c8fa23"),
-        ("offline/fused", "offline/fused", "8638502834f65cb8"),
+        ("offline/fused", "offline/fused-2", "559b57109117c635"),
     ],
 )
 async def test_vectors_changed_so_change_the_encoders_name_too(model: str, name: str, digest: str) -> None:

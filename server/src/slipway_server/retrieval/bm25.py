@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from slipway_server.retrieval.anchors import anchors
-from slipway_server.retrieval.encoding import Encoded, Sparse
+from slipway_server.retrieval.encoding import Encoded, Encoder, Fusion, Sparse
 from slipway_server.retrieval.terms import bigrams, words
 from slipway_server.retrieval.types import Passage
 from slipway_server.telemetry.metrics import EMBEDDED_TEXTS
@@ -41,11 +41,15 @@ class Bm25Encoder:
     name = "offline/bm25"
     dimension = 0
     sparse = True
-    fusion = None
+    fusion: Fusion | None = None
     independent = False
 
     def __init__(self, anchors: Mapping[Passage, Counter[int]] | None = None) -> None:
         self._anchors = anchors or {}
+
+    def reading(self, name: str, dimension: int) -> Encoder | None:
+        """Itself, for what it made."""
+        return self if (name, dimension) == (self.name, self.dimension) else None
 
     def fitted(self, passages: Collection[Passage]) -> Bm25Encoder:
         """An encoder that knows what the passages say of one another."""

@@ -14,7 +14,7 @@ from slipway_server.retrieval import archive, shard
 from slipway_server.retrieval.encoding import Encoded, Encoder, Sparse
 from slipway_server.retrieval.scratch import Scratch
 from slipway_server.retrieval.types import Passage
-from slipway_server.retrieval.version import Version, check_match, check_name
+from slipway_server.retrieval.version import Version, check_name, reader
 
 INLINE_SECONDS = 0.0005
 """A search that takes less than this runs on the event loop: a thread hop would cost more than it frees."""
@@ -49,9 +49,9 @@ class EmbeddedRetriever:
 
     @classmethod
     def _open(cls, data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Path | None) -> EmbeddedRetriever:
-        scratch, version = _unpacked(data_dir, collection, encoder, scratch_dir)
+        scratch, version, found = _unpacked(data_dir, collection, encoder, scratch_dir)
         try:
-            return cls(version, encoder, shard.load(scratch.path / "shard"), scratch)
+            return cls(version, found, shard.load(scratch.path / "shard"), scratch)
         except Exception as error:
             scratch.close()
             raise RetrievalUnavailable(
@@ -89,8 +89,10 @@ class EmbeddedRetriever:
         self._scratch.close()
 
 
-def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Path | None) -> tuple[Scratch, Version]:
-    """A scratch folder with the current version; once more where an ingest removed or replaced it meanwhile."""
+def _unpacked(
+    data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Path | None
+) -> tuple[Scratch, Version, Encoder]:
+    """A scratch folder with the current version, and what searches it; once more where an ingest replaced it."""
     for last in (False, True):
         published = archive.current(data_dir, collection)
         if published is None:
@@ -99,7 +101,7 @@ def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Pa
                 f"`slipway ingest --corpus FILE --collection {collection}`",
                 collection=collection,
             )
-        check_match(published.version, encoder)
+        found = reader(published.version, encoder)
         scratch = Scratch(scratch_dir)
         try:
             archive.unpack(data_dir, published, scratch.path / "shard")
@@ -108,7 +110,7 @@ def _unpacked(data_dir: Path, collection: str, encoder: Encoder, scratch_dir: Pa
             if last or not isinstance(error, (CollectionMissing, DataCorrupt)):
                 raise
         else:
-            return scratch, published.version
+            return scratch, published.version, found
     raise AssertionError("the second attempt returns or raises")
 
 

@@ -10,7 +10,6 @@ Every backend takes the same `Encoded`, so that an encoder is written once.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -48,15 +47,19 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009) as Qdrant weighs it.
+    """A convex combination of scores: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM
+    TOIS 42(1), 2023, which finds it better than reciprocal ranks, and in need of one weight only.
 
-    score = Σ 1 / (k - 1 + rank / weight), ranks from 1. `depth`: how many passages of each ranking are fused.
+    score = sparse score + dense_weight · Σ(weights of the question's terms) · cosine: BM25's scores grow with the
+    question, cosines do not. `depth`: how many passages, the best by their sparse score, get both.
     """
 
-    k: int = 60
-    dense_weight: float = 1.0
-    sparse_weight: float = 1.0
+    dense_weight: float
     depth: int = 50
+
+    def scale(self, asked: Sparse) -> float:
+        """What the cosine is multiplied by for one question."""
+        return self.dense_weight * sum(asked.values)
 
 
 class Encoder(Protocol):
@@ -79,12 +82,16 @@ class Encoder(Protocol):
 
     @property
     def fusion(self) -> Fusion | None:
-        """How both rankings become one; None where there is only one."""
+        """How two scores become one; None where there is only one."""
         ...
 
     @property
     def independent(self) -> bool:
         """Whether a passage's vectors depend on it alone, so that another version can use them again."""
+        ...
+
+    def reading(self, name: str, dimension: int) -> Encoder | None:
+        """The encoder that searches what `name` made with dense vectors of `dimension`; None where this one cannot."""
         ...
 
     def fitted(self, passages: Collection[Passage]) -> Encoder:
@@ -108,7 +115,7 @@ class DenseEncoder:
     """Searches by an Embedder's vectors; title and text are embedded as one."""
 
     sparse = False
-    fusion = None
+    fusion: Fusion | None = None
     independent = True
 
     def __init__(self, embedder: Embedder) -> None:
@@ -116,14 +123,17 @@ class DenseEncoder:
         self.name = embedder.name
         self.dimension = embedder.dimension
 
+    def reading(self, name: str, dimension: int) -> Encoder | None:
+        """Itself, for what it made."""
+        return self if (name, dimension) == (self.name, self.dimension) else None
+
     def fitted(self, passages: Collection[Passage]) -> DenseEncoder:
         """Itself."""
         return self
 
     async def passages(self, passages: Sequence[Passage]) -> Encoded:
         """One row per passage."""
-        texts = [f"{passage.title}\n{passage.text}" if passage.title else passage.text for passage in passages]
-        return Encoded(dense=await self._embedder.embed(texts))
+        return Encoded(dense=await self._embedder.embed([as_one(passage) for passage in passages]))
 
     async def queries(self, texts: Sequence[str]) -> Encoded:
         """One row per query."""
@@ -136,17 +146,29 @@ class DenseEncoder:
             await close()
 
 
+def as_one(passage: Passage) -> str:
+    """Title and text as they are embedded."""
+    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+
+
 class FusedEncoder:
-    """Searches by dense and sparse vectors and fuses the two rankings."""
+    """Searches by sparse and dense vectors and fuses their scores."""
 
     sparse = True
 
-    def __init__(self, name: str, dense: Encoder, sparse: Encoder, fusion: Fusion) -> None:
+    def __init__(
+        self, name: str, dense: Encoder, sparse: Encoder, fusion: Fusion, also_reads: Collection[str] = ()
+    ) -> None:
         self.name = name
+        self._reads = {name, *also_reads}
         self.dimension = dense.dimension
         self.fusion = fusion
         self.independent = dense.independent and sparse.independent
         self._dense, self._sparse = dense, sparse
+
+    def reading(self, name: str, dimension: int) -> Encoder | None:
+        """Itself, for what it or one of `also_reads` made."""
+        return self if name in self._reads and dimension == self.dimension else None
 
     def fitted(self, passages: Collection[Passage]) -> FusedEncoder:
         """Both, fitted."""
@@ -154,12 +176,13 @@ class FusedEncoder:
 
     async def passages(self, passages: Sequence[Passage]) -> Encoded:
         """One row per passage."""
-        dense, sparse = await asyncio.gather(self._dense.passages(passages), self._sparse.passages(passages))
+        dense, sparse = await self._dense.passages(passages), await self._sparse.passages(passages)
         return Encoded(dense.dense, sparse.sparse)
 
     async def queries(self, texts: Sequence[str]) -> Encoded:
         """One row per query."""
-        dense, sparse = await asyncio.gather(self._dense.queries(texts), self._sparse.queries(texts))
+        # One after the other: both compute here, and two tasks would cost as much as the sparse vector.
+        dense, sparse = await self._dense.queries(texts), await self._sparse.queries(texts)
         return Encoded(dense.dense, sparse.sparse)
 
     async def aclose(self) -> None:

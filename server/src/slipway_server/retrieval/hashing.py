@@ -10,8 +10,9 @@ and their neighbours in pairs. Nothing is learnt: words in common count, meaning
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ INLINE_TEXTS = 8
 """More texts than this are embedded in a thread."""
 PAIR_WEIGHT = 0.5
 
+Importance = Callable[[list[int]], list[float]]
+"""A factor for each of some terms."""
+
 
 class HashingEmbedder:
     """Feature hashing; the same in every process and on every machine.
@@ -32,9 +36,10 @@ class HashingEmbedder:
     vectors = await embedder.embed(["a text"])  # shape (1, 1024), unit rows; a text without terms gives zeros
     """
 
-    def __init__(self, dimension: int = DIMENSION) -> None:
+    def __init__(self, dimension: int = DIMENSION, importance: Importance | None = None) -> None:
         self.name = "offline/hashing"
         self.dimension = dimension
+        self._importance = importance
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row per text."""
@@ -46,17 +51,22 @@ class HashingEmbedder:
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
-            terms = words(text)
-            counts = Counter(terms)
-            for term, count in counts.items():
-                self._add(row, term, 1.0 + float(np.log(count)))
-            for pair, count in Counter(bigrams(terms)).items():
-                self._add(row, pair, PAIR_WEIGHT * (1.0 + float(np.log(count))))
-            length = float(np.linalg.norm(row))
+            buckets = self._buckets(text)
+            length = math.hypot(*buckets.values())
             if length > 0:
-                row /= length
+                row[list(buckets)] = [value / length for value in buckets.values()]
         return rows
 
-    def _add(self, row: NDArray[np.float32], term: int, weight: float) -> None:
-        mixed = scrambled(term)
-        row[(mixed >> 1) % self.dimension] += weight if mixed & 1 else -weight
+    def _buckets(self, text: str) -> dict[int, float]:
+        terms = words(text)
+        weights = {term: 1.0 + math.log(count) for term, count in Counter(terms).items()}
+        for pair, count in Counter(bigrams(terms)).items():
+            weights[pair] = weights.get(pair, 0.0) + PAIR_WEIGHT * (1.0 + math.log(count))
+        if self._importance is not None:
+            factors = self._importance(list(weights))
+            weights = {term: weights[term] * factor for term, factor in zip(weights, factors, strict=True)}
+        buckets: dict[int, float] = defaultdict(float)
+        for term, weight in weights.items():
+            mixed = scrambled(term)
+            buckets[(mixed >> 1) % self.dimension] += weight if mixed & 1 else -weight
+        return buckets

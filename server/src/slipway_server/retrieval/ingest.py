@@ -28,7 +28,7 @@ from slipway_server.retrieval.points import point_id
 from slipway_server.retrieval.staging import Staging
 from slipway_server.retrieval.target import Target, open_target
 from slipway_server.retrieval.types import Passage
-from slipway_server.retrieval.version import Version, check_match, check_name, version_of
+from slipway_server.retrieval.version import Version, check_name, reader, version_of
 
 BATCH = 100
 """Passages per embedding request and per upsert."""
@@ -101,8 +101,9 @@ async def run(
     try:
         target = target or await open_target(settings)
         cut = await asyncio.to_thread(_cut, documents, chunking or Chunking())
-        before = await _before(target, name, encoder, append)
+        before = await _before(target, name, append)
         if append and before is not None:
+            encoder = reader(before, encoder)
             async for page in target.stored(before, with_vectors=False):
                 cut.passages = dict(page.points) | cut.passages
         version = version_of(name, encoder, cut.passages.items())
@@ -133,7 +134,7 @@ async def run(
     )
 
 
-async def _before(target: Target, collection: str, encoder: Encoder, append: bool) -> Version | None:
+async def _before(target: Target, collection: str, append: bool) -> Version | None:
     """The published version as far as it is of use: None where there is none, or it is damaged."""
     try:
         before = await target.current(collection)
@@ -145,8 +146,6 @@ async def _before(target: Target, collection: str, encoder: Encoder, append: boo
         return None
     if append and before is None:
         raise CollectionMissing(f"Collection {collection} does not exist yet; ingest without --append first")
-    if append and before is not None:
-        check_match(before, encoder)
     return before
 
 

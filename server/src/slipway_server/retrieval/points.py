@@ -15,6 +15,8 @@ from slipway_server.retrieval.types import Passage
 
 DENSE, SPARSE = "dense", "sparse"
 """Names of the vectors."""
+DENSE_SCORE, SPARSE_SCORE = "$score[0]", "$score[1]"
+"""Scores of a fused query's two prefetches, as Qdrant's formulas name them."""
 PAGE_POINTS = 256
 """Points read at once."""
 

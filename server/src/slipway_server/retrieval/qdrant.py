@@ -21,7 +21,18 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from slipway_server.config import Settings
 from slipway_server.errors import CollectionMismatch, CollectionMissing, ConfigInvalid, RetrievalUnavailable
 from slipway_server.retrieval.encoding import Encoded, Fusion
-from slipway_server.retrieval.points import DENSE, PAGE_POINTS, SPARSE, Page, Point, page_of, passage_of, payload
+from slipway_server.retrieval.points import (
+    DENSE,
+    DENSE_SCORE,
+    PAGE_POINTS,
+    SPARSE,
+    SPARSE_SCORE,
+    Page,
+    Point,
+    page_of,
+    passage_of,
+    payload,
+)
 from slipway_server.retrieval.types import Passage
 from slipway_server.retrieval.version import Version
 
@@ -132,7 +143,10 @@ class Connection:
         async with self._translated(version.name):
             if await self._client.collection_exists(version.name):
                 return
-            dense = {DENSE: models.VectorParams(size=version.dimension, distance=models.Distance.COSINE)}
+            # With both, dense vectors are compared with what the sparse ones found, which needs no graph.
+            graph = models.HnswConfigDiff(m=0) if sparse else None
+            params = models.VectorParams(size=version.dimension, distance=models.Distance.COSINE, hnsw_config=graph)
+            dense = {DENSE: params}
             await self._client.create_collection(
                 version.name,
                 vectors_config=dense if version.dimension else {},
@@ -235,15 +249,12 @@ def _request(encoded: Encoded, row: int, k: int, fusion: Fusion | None) -> model
         dense = encoded.dense[row].tolist()
     if encoded.sparse is not None and encoded.sparse[row].indices:
         sparse = models.SparseVector(indices=encoded.sparse[row].indices, values=encoded.sparse[row].values)
-    if dense is not None and sparse is not None and fusion is not None:
+    if dense is not None and sparse is not None and encoded.sparse is not None and fusion is not None:
         depth = max(fusion.depth, k)
-        weights = [fusion.dense_weight, fusion.sparse_weight]
+        found = models.Prefetch(query=sparse, using=SPARSE, limit=depth)
         return models.QueryRequest(
-            prefetch=[
-                models.Prefetch(query=dense, using=DENSE, limit=depth),
-                models.Prefetch(query=sparse, using=SPARSE, limit=depth),
-            ],
-            query=models.RrfQuery(rrf=models.Rrf(k=fusion.k, weights=weights)),
+            prefetch=[models.Prefetch(query=dense, using=DENSE, limit=depth, prefetch=found), found],
+            query=_combined(fusion.scale(encoded.sparse[row])),
             limit=k,
             with_payload=True,
         )
@@ -252,6 +263,11 @@ def _request(encoded: Encoded, row: int, k: int, fusion: Fusion | None) -> model
     if sparse is not None:
         return models.QueryRequest(query=sparse, using=SPARSE, limit=k, with_payload=True)
     return None
+
+
+def _combined(scale: float) -> models.FormulaQuery:
+    dense = models.MultExpression(mult=[scale, DENSE_SCORE])
+    return models.FormulaQuery(formula=models.SumExpression(sum=[SPARSE_SCORE, dense]))
 
 
 def _vectors(encoded: Encoded, row: int) -> Any:

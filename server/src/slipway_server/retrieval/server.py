@@ -12,7 +12,7 @@ from slipway_server.errors import CollectionMissing, DeadlineTooShort
 from slipway_server.retrieval.encoding import Encoder
 from slipway_server.retrieval.qdrant import Connection
 from slipway_server.retrieval.types import Passage
-from slipway_server.retrieval.version import Version, check_match, check_name
+from slipway_server.retrieval.version import Version, check_name, reader
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,14 @@ class ServerRetriever:
     backend = "server"
 
     def __init__(self, connection: Connection, version: Version, encoder: Encoder) -> None:
-        self._connection, self._version, self._encoder = connection, version, encoder
+        self._connection, self._configured = connection, encoder
+        self._version, self._encoder = version, reader(version, encoder)
 
     @classmethod
     async def open(cls, connection: Connection, collection: str, encoder: Encoder) -> ServerRetriever:
         """Raises CollectionMissing, CollectionMismatch, RetrievalUnavailable, ConfigInvalid; then it is closed."""
         try:
-            return cls(connection, await _current(connection, check_name(collection), encoder), encoder)
+            return cls(connection, await _current(connection, check_name(collection)), encoder)
         except BaseException:
             await connection.aclose()
             raise
@@ -54,25 +55,26 @@ class ServerRetriever:
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """The `k` best passages for each query, within the request's deadline."""
         encoded = await self._encoder.queries(queries)
-        remaining = request.current().remaining_seconds()
         try:
-            async with asyncio.timeout(remaining):
+            async with asyncio.timeout(request.current().remaining_seconds()):
                 try:
                     return await self._connection.search(self._version, encoded, k, self._encoder.fusion)
                 except CollectionMissing:
-                    self._version = await _current(self._connection, self._version.collection, self._encoder)
-                    log.warning("collection_moved", extra={"collection_version": self._version.name})
-                    return await self._connection.search(self._version, encoded, k, self._encoder.fusion)
+                    version = await _current(self._connection, self._version.collection)
+                    self._version, self._encoder = version, reader(version, self._configured)
+                    log.warning("collection_moved", extra={"collection_version": version.name})
+                    encoded = await self._encoder.queries(queries)
+                    return await self._connection.search(version, encoded, k, self._encoder.fusion)
         except TimeoutError:
             raise DeadlineTooShort("The deadline passed before the vector store answered") from None
 
     async def aclose(self) -> None:
         """Close the connection and the encoder's."""
         await self._connection.aclose()
-        await self._encoder.aclose()
+        await self._configured.aclose()
 
 
-async def _current(connection: Connection, collection: str, encoder: Encoder) -> Version:
+async def _current(connection: Connection, collection: str) -> Version:
     version = await connection.current(collection)
     if version is None:
         raise CollectionMissing(
@@ -80,5 +82,4 @@ async def _current(connection: Connection, collection: str, encoder: Encoder) ->
             f"`slipway ingest --corpus FILE --collection {collection}`",
             collection=collection,
         )
-    check_match(version, encoder)
     return version

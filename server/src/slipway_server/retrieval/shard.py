@@ -13,7 +13,18 @@ from typing import Any
 import qdrant_edge as edge
 
 from slipway_server.retrieval.encoding import Encoded, Fusion
-from slipway_server.retrieval.points import DENSE, PAGE_POINTS, SPARSE, Page, Point, page_of, passage_of, payload
+from slipway_server.retrieval.points import (
+    DENSE,
+    DENSE_SCORE,
+    PAGE_POINTS,
+    SPARSE,
+    SPARSE_SCORE,
+    Page,
+    Point,
+    page_of,
+    passage_of,
+    payload,
+)
 from slipway_server.retrieval.types import Passage
 
 SEARCH_THREADS = 1
@@ -25,9 +36,14 @@ Shard = Any
 
 
 def create(folder: Path, dimension: int, *, sparse: bool) -> Shard:
-    """A new, empty shard in `folder`, for dense vectors (`dimension` > 0), sparse ones, or both."""
+    """A new, empty shard in `folder`, for dense vectors (`dimension` > 0), sparse ones, or both.
+
+    With both, dense vectors are compared with what the sparse ones found, which needs no graph.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    dense = {DENSE: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)} if dimension else None
+    graph = edge.HnswIndexConfig(m=0, ef_construct=0, full_scan_threshold=0) if sparse else None
+    params = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine, hnsw_config=graph)
+    dense = {DENSE: params} if dimension else None
     terms = {SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)} if sparse else None
     config = edge.EdgeConfig(
         vectors=dense,
@@ -92,16 +108,14 @@ def _request(encoded: Encoded, row: int, k: int, fusion: Fusion | None) -> Any:
         dense = edge.Query.Nearest(encoded.dense[row].tolist(), using=DENSE)
     if encoded.sparse is not None and encoded.sparse[row].indices:
         sparse = edge.Query.Nearest(edge.SparseVector(*encoded.sparse[row]), using=SPARSE)
-    if dense is not None and sparse is not None and fusion is not None:
+    if dense is not None and sparse is not None and encoded.sparse is not None and fusion is not None:
         depth = max(fusion.depth, k)
+        found = edge.Prefetch(limit=depth, query=sparse)
         return edge.QueryRequest(
             limit=k,
             with_payload=True,
-            prefetches=[
-                edge.Prefetch(limit=depth, query=dense, params=params),
-                edge.Prefetch(limit=depth, query=sparse),
-            ],
-            query=_rrf(fusion),
+            prefetches=[edge.Prefetch(limit=depth, query=dense, prefetches=[found]), found],
+            query=_combined(fusion.scale(encoded.sparse[row])),
         )
     query = dense if dense is not None else sparse
     if query is None:
@@ -109,8 +123,10 @@ def _request(encoded: Encoded, row: int, k: int, fusion: Fusion | None) -> Any:
     return edge.QueryRequest(limit=k, with_payload=True, query=query, params=params)
 
 
-def _rrf(fusion: Fusion) -> Any:
-    return edge.Fusion.Rrf(k=fusion.k, weights=[fusion.dense_weight, fusion.sparse_weight])
+def _combined(scale: float) -> Any:
+    of = edge.Expression
+    dense = of.Mult([of.Constant(scale), of.Variable(DENSE_SCORE)])
+    return edge.Formula(of.Sum([of.Variable(SPARSE_SCORE), dense]))
 
 
 def _vectors(encoded: Encoded, row: int) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def bigrams(terms: Sequence[int]) -> Iterator[int]:
     return (scrambled((first << 32) | second) & 0xFFFFFFFF for first, second in itertools.pairwise(terms))
 
 
+@lru_cache(maxsize=1 << 14)
 def scrambled(number: int) -> int:
     """`number` (64-bit) with its bits well mixed: the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
     number = (number + 0x9E3779B97F4A7C15) & _MASK64

@@ -65,10 +65,11 @@ def check_name(collection: str) -> str:
     return collection
 
 
-def check_match(version: Version, encoder: Encoder) -> None:
-    """Raise CollectionMismatch where `version` was made with another embedder or dimension than `encoder`."""
-    if (version.embedder, version.dimension) == (encoder.name, encoder.dimension):
-        return
+def reader(version: Version, encoder: Encoder) -> Encoder:
+    """What searches `version` where `encoder` is configured. Raises CollectionMismatch where that cannot read it."""
+    found = encoder.reading(version.embedder, version.dimension)
+    if found is not None:
+        return found
     raise CollectionMismatch(
         f"Collection {version.name} was made with {_shown(version.embedder, version.dimension)}, configured is "
         f"{_shown(encoder.name, encoder.dimension)}; set SLIPWAY_EMBEDDING_MODEL and SLIPWAY_EMBEDDING_DIMENSION to "
