@@ -35,6 +35,7 @@ class InputFields:
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
         self._fields = dict(fields)
+        self._required = [name for name, field in fields.items() if field.required]
         self._types = {name: TypeAdapter(field.annotation) for name, field in fields.items()}
 
     @classmethod
@@ -68,12 +69,11 @@ class InputFields:
                 raise InputUnknownField(
                     f"unknown field '{name}'; the program takes {', '.join(self._fields) or 'no fields'}", field=name
                 )
-        for name, field in self._fields.items():
-            if field.required and name not in inputs:
+        for name in self._required:
+            if name not in inputs:
                 raise InputMissingField(f"field '{name}' is missing", field=name)
-        texts = {name: value for name, value in inputs.items() if isinstance(value, str)}
-        blank = [name for name, text in texts.items() if not text.strip()]
-        if blank and (blank == list(texts) or "question" in blank):
+        blank = [name for name, value in inputs.items() if isinstance(value, str) and not value.strip()]
+        if blank and ("question" in blank or len(blank) == sum(isinstance(value, str) for value in inputs.values())):
             raise InputEmpty(f"field '{blank[0]}' is empty", field=blank[0])
         return {name: self._typed(name, value) for name, value in inputs.items()}
 

@@ -25,7 +25,7 @@ from slipway_server.request import RequestContext, new_request_id
 from slipway_server.serving import access
 from slipway_server.serving.begun import Begun
 from slipway_server.serving.config import ServingConfig
-from slipway_server.serving.methods import Behaviour, Layer
+from slipway_server.serving.methods import Behaviour, Layer, metadata
 from slipway_server.serving.readiness import Readiness, State
 from slipway_server.serving.reading import Unread
 from slipway_server.serving.status import status
@@ -64,7 +64,7 @@ class ErrorStatus:
             except SlipwayError as error:
                 failure = error
             except Exception:
-                log.exception("interceptor failed", extra={"method": method})
+                log.exception("layer failed", extra={"method": method})
                 failure = InternalError("an internal fault; the server's log has it")
             code, text, trailers = status(failure, context.time_remaining())
             await context.abort(code, text, (*context.trailing_metadata(), *trailers))
@@ -114,13 +114,13 @@ class RequestScope:
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
         async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
-            metadata = dict(context.invocation_metadata())
-            if ATTEMPTS_KEY in metadata:
+            told: dict[str, Any] = dict(metadata.get())
+            if ATTEMPTS_KEY in told:
                 metrics.RPC_RETRIES_SEEN.labels(method).inc()
-            given = getattr(message, "request_id", "") or metadata.get(REQUEST_ID_KEY, "")
+            given = getattr(message, "request_id", "") or told.get(REQUEST_ID_KEY, "")
             acceptable = _acceptable_id(given)
             request_id = given if acceptable and given else new_request_id()
-            scope = RequestContext(request_id, self._deadline(context), pin=metadata.get(PIN_KEY, ""))
+            scope = RequestContext(request_id, self._deadline(context), pin=told.get(PIN_KEY, ""))
             context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
             with request_scope.opened(scope), access.Logged(method, scope, context):
                 if isinstance(message, Unread):

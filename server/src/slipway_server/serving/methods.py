@@ -12,6 +12,7 @@ generic handlers in turn whether they have the method, and for each registered m
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import grpc
@@ -19,6 +20,11 @@ import grpc
 from slipway_server.serving.reading import reader
 
 OUR_METHODS = "/slipway."
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+metadata: ContextVar[Metadata] = ContextVar("slipway_metadata", default=())
+"""The metadata of the call that this task handles. gRPC's context makes them anew whenever they are asked for."""
 
 Behaviour = Callable[[Any, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]
 
@@ -54,7 +60,8 @@ class Methods(grpc.GenericRpcHandler):
             self._handlers[path] = self._layered(path, handler) if path.startswith(OUR_METHODS) else handler
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        """What gRPC asks at every call."""
+        """What gRPC asks at every call, in the task that then handles it."""
+        metadata.set(handler_call_details.invocation_metadata)
         return self._handlers.get(handler_call_details.method)
 
     def _layered(self, path: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
