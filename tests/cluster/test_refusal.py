@@ -70,19 +70,33 @@ def named(release: Release, folder: Path, kind: str) -> tuple[str, ...]:
     return "--set-file", files, "--set-string", f"variants.stable.artifact={key},artifacts.{key}.digest={digest}"
 
 
+MISSING = {
+    "Secret": (
+        "lm.existingSecret=nobody",
+        r"lm\.existingSecret is nobody, which is no Secret of the namespace refusal",
+    ),
+    "key": ("lm.secretKey=key", r"a Secret without the key key: add that key to it, .* \(it has: api-key\)"),
+    "ConfigMap": ("program.existingConfigMap=none", r"program\.existingConfigMap is none, which is no ConfigMap of"),
+    "claim": ("volume.existingClaim=none", r"volume\.existingClaim is none, which is no PersistentVolumeClaim of"),
+    "file": (
+        "volume.mode=claim,volume.existingClaim=,variants.stable.artifact=big,artifacts.big.path=big.json,"
+        f"artifacts.big.digest={'0a' * 32}",
+        r"variants\.stable\.artifact is big, a file on a volume that is not there yet",
+    ),
+}
+
+
 @pytest.mark.parametrize("tool", HELMS)
-def test_a_missing_secret_is_refused_before_anything_is_sent(
-    release: Release, tool: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", MISSING)
+def test_what_is_not_there_is_refused_before_anything_is_sent(
+    release: Release, what: str, tool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "tool", tool)
     generation = release.deployment()["metadata"]["generation"]
     revision = release.revision()
-    with pytest.raises(
-        Refused, match=r"lm\.existingSecret is nobody, which is no Secret of the namespace refusal: make it"
-    ):
-        release.upgrade("--set", "lm.existingSecret=nobody")
-    with pytest.raises(Refused, match=r"a Secret without the key key: add that key to it, .* \(it has: api-key\)"):
-        release.upgrade("--set", "lm.secretKey=key")
+    values, sentence = MISSING[what]
+    with pytest.raises(Refused, match=sentence):
+        release.upgrade("--set", values)
     assert (release.revision(), release.deployment()["metadata"]["generation"]) == (revision, generation)
 
 

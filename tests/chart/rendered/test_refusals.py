@@ -87,7 +87,7 @@ GUARDED = [
         "volume.mode=emptyDir,traffic.enabled=false,loop.enabled=false,gate.existingConfigMap=",
         "gate.examples are to be on the volume, but volume.mode is emptyDir: give gate.existingConfigMap",
     ),
-    ("loop", "gate.existingConfigMap=", "which the first installation makes: set it from the first upgrade on"),
+    ("loop", "gate.existingConfigMap=", "whose claim is only now made: set it from the next upgrade on"),
     ("loop", "traffic.enabled=false", "traffic.enabled is false: set traffic.enabled=true, and traffic.fields"),
     ("loop", "traffic.fields=", "so that only figures are: name the program's fields, and context"),
     ("loop", "traffic.fields=answer", "traffic.fields is answer: add context, or name another metric"),

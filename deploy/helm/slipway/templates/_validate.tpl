@@ -132,7 +132,7 @@ values, in the ConfigMap and in the hook's. Text shrinks to less than half; what
 {{- if not .Values.verifyHook.enabled }}{{ fail "gate.floor is set, but the hook that evaluates is off: set verifyHook.enabled=true, or gate.floor=null" }}{{ end -}}
 {{- if include "slipway.gateNeedsVolume" . -}}
 {{- if eq .Values.volume.mode "emptyDir" }}{{ fail "gate.examples are to be on the volume, but volume.mode is emptyDir: give gate.existingConfigMap" }}{{ end -}}
-{{- if and (eq .Values.volume.mode "claim") .Release.IsInstall }}{{ fail "gate.floor evaluates with what is on the volume, which the first installation makes: set it from the first upgrade on" }}{{ end -}}
+{{- if and (eq .Values.volume.mode "claim") (not (include "slipway.claimThere" .)) }}{{ fail "gate.floor evaluates with what is on the volume, whose claim is only now made: set it from the next upgrade on" }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
