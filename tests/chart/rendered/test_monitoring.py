@@ -109,15 +109,27 @@ def test_a_monitor_finds_the_pods_once(objects: Render, scenario: str) -> None:
     [monitor] = [one for (kind, _), one in rendered.items() if kind in ("ServiceMonitor", "PodMonitor")]
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     if monitor["kind"] == "ServiceMonitor":
-        found = [one for (kind, _), one in rendered.items() if kind == "Service"]
+        services = [one for (kind, _), one in rendered.items() if kind == "Service"]
+        found = [one for one in services if "metrics" in {port["name"] for port in one["spec"]["ports"]}]
         ports = [port["name"] for one in found for port in one["spec"]["ports"]]
-        labels = [one["metadata"]["labels"] for one in found]
+        labels = [one["metadata"]["labels"] for one in services if wanted <= one["metadata"]["labels"].items()]
+        assert labels == [one["metadata"]["labels"] for one in found]
     else:
         template = rendered["Deployment", NAME]["spec"]["template"]
         ports = [port["name"] for port in template["spec"]["containers"][0]["ports"]]
         labels = [template["metadata"]["labels"]]
     assert [wanted <= one.items() for one in labels].count(True) == 1
     assert "metrics" in ports
+
+
+def test_metrics_are_on_the_service_that_never_leaves_the_cluster(objects: Render) -> None:
+    rendered = objects("everything")
+    ports = {
+        name: [port["name"] for port in rendered["Service", name]["spec"]["ports"]]
+        for name in (NAME, f"{NAME}-headless")
+    }
+    assert ports == {NAME: ["grpc"], f"{NAME}-headless": ["grpc", "metrics"]}
+    assert rendered["Service", NAME]["spec"]["type"] == "LoadBalancer"
 
 
 def test_dashboards_ask_for_series_that_exist(objects: Render) -> None:

@@ -11,8 +11,8 @@ import pytest
 from charts import CHART, Helm
 
 WARNINGS = {
-    "default": {"networkPolicy.enabled"},
-    "everything": set(),
+    "default": {"networkPolicy.enabled", "retrieval.mode"},
+    "everything": {"service.type"},
     "tryout": {"volume.mode", "verifyHook.enabled", "networkPolicy.enabled"},
     "loop": {"gate.floor"},
 }
@@ -40,6 +40,8 @@ def test_the_call_that_it_shows_is_one_that_a_shell_understands(helm4: Helm) -> 
 
 
 def test_it_names_what_is_served(helm4: Helm) -> None:
+    said = notes(helm4, "everything")
+    assert re.findall(r"^  (\w+): v\d ", said, re.MULTILINE) == ["stable", "candidate", "shadow"]
     said = notes(helm4, "canary")
     assert re.search(r"^  stable: v1 \([0-9a-f]{12}\)$", said, re.MULTILINE)
     assert re.search(r"^  candidate: v2 \([0-9a-f]{12}\), 1000 of 10000 basis points$", said, re.MULTILINE)
@@ -48,6 +50,13 @@ def test_it_names_what_is_served(helm4: Helm) -> None:
 @pytest.mark.parametrize("scenario", WARNINGS)
 def test_it_warns_of_risky_values_and_of_nothing_else(helm4: Helm, scenario: str) -> None:
     assert set(re.findall(r"^WARNING: (\S+) is ", notes(helm4, scenario), re.MULTILINE)) == WARNINGS[scenario]
+
+
+def test_a_new_claim_has_no_collection_yet(helm4: Helm) -> None:
+    said = notes(helm4, "default", "--set", "ingest.enabled=true")
+    assert "retrieval.mode" not in said
+    assert "create job --from=cronjob/answers-slipway-ingest answers-slipway-ingest-now" in said
+    assert "WARNING: retrieval.mode" not in notes(helm4, "volume"), "a claim that is there may have one"
 
 
 def test_a_key_over_plain_http_is_warned_of(helm4: Helm) -> None:

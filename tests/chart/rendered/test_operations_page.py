@@ -102,7 +102,9 @@ def test_each_step_does_what_the_page_says(renders: list[Objects]) -> None:
     assert pruned == {"weight": 0, "stable": "2", "candidate": "", "artifacts": 1}
     assert ("CronJob", "answers-slipway-ingest") in renders[0]
     assert later
-    assert all(one == pruned for one in later), "the loop and the runbook's remedies change neither routing nor artifacts"
+    assert all(one == pruned for one in later), (
+        "the loop and the runbook's remedies change neither routing nor artifacts"
+    )
     assert {("CronJob", f"answers-slipway-{name}") for name in ("reevaluate", "recompile")} <= set(renders[-1])
 
 
