@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import typer
 
+from slipway_server.cli.artifact_output import program_named
 from slipway_server.cli.stages import stages
-from slipway_server.config import load_settings
-from slipway_server.errors import ConfigInvalid
+from slipway_server.cli.values import check_share, loaded_artifact
+from slipway_server.config import Settings, load_settings
 from slipway_server.telemetry import logs
+
+if TYPE_CHECKING:
+    from slipway_server.artifacts import LoadedArtifact
+    from slipway_server.evaluation import Dataset, Evaluation, Metric
+    from slipway_server.evaluation.floor import FloorResult
 
 command = typer.Typer(add_completion=False)
 
@@ -44,57 +50,78 @@ def evaluate(
 
     Example: slipway evaluate --artifact artifacts/ --dev regression.jsonl --floor 0.88
     """
-    if floor is not None and not 0 < floor < 1:
-        raise ConfigInvalid(f"--floor {floor:g}: must be between 0 and 1, both exclusive")
+    check_share("--floor", floor)
     settings = load_settings({"program": program, "artifact": artifact, "collection": collection, "lm_model": lm_model})
     logs.configure(settings.log_level, settings.log_format)
 
-    from slipway_server.artifacts import Served, load, resolve
-    from slipway_server.artifacts.surroundings import same_collection
-    from slipway_server.evaluation import EvaluatorConfig, metric_named
-    from slipway_server.evaluation import evaluate as run
+    from slipway_server.evaluation import metric_named
     from slipway_server.evaluation.floor import against_floor
-    from slipway_server.improve import report
     from slipway_server.improve.data import dataset_for
-    from slipway_server.runtime.imports import import_program
-    from slipway_server.runtime.session import open_session
-    from slipway_server.runtime.variants import new_program
 
-    fresh = partial(new_program, import_program(settings.program))
-    name, digest, evaluated, manifest = "uncompiled", "", None, None
-    if settings.artifact is not None:
-        served = Served.from_settings(settings)
-        loaded = load(resolve(settings.artifact), fresh, digest=settings.artifact_digest, served=served)
-        name, digest, evaluated, manifest = loaded.name, loaded.digest, loaded.program, loaded.manifest
-    evaluated = evaluated or fresh()
+    loaded = loaded_artifact(settings)
+    evaluated = loaded.program if loaded else program_named(settings.program)()
     dataset, scored_by = dataset_for(evaluated, dev), metric_named(metric)
-    if manifest and "train" in manifest.data and manifest.data["train"].digest == dataset.digest:
+    if loaded and "train" in loaded.manifest.data and loaded.manifest.data["train"].digest == dataset.digest:
         typer.echo(f"slipway: the artifact was compiled on {dev.name}, so that its score there says little", err=True)
-    with open_session(settings) as session, stages(quiet=as_json, unit="examples") as progress:
+    result, collection_version = _run(settings, loaded, evaluated, dataset, scored_by, concurrency, quiet=as_json)
+    verdict = None if floor is None else against_floor(result.scores, floor)
+    if as_json:
+        facts = {"program": settings.program, "artifact": "uncompiled", "digest": "", "model": settings.lm_model}
+        if loaded:
+            facts |= {"artifact": loaded.name, "digest": loaded.digest}
+        _print_json({**facts, "collection_version": collection_version}, result, floor, verdict)
+    else:
+        _print(loaded.name if loaded else "uncompiled", result, verdict)
+    if verdict is not None and EXIT_CODES[verdict.verdict]:
+        raise typer.Exit(EXIT_CODES[verdict.verdict])
+
+
+def _run(
+    settings: Settings,
+    loaded: LoadedArtifact | None,
+    program: Any,
+    dataset: Dataset,
+    metric: Metric,
+    concurrency: int,
+    *,
+    quiet: bool,
+) -> tuple[Evaluation, str]:
+    """The evaluation and the version of the collection; says where that is not the one compiled with."""
+    from slipway_server.artifacts.surroundings import same_collection
+    from slipway_server.evaluation import EvaluatorConfig
+    from slipway_server.evaluation import evaluate as run
+    from slipway_server.runtime.session import open_session
+
+    with open_session(settings) as session, stages(quiet=quiet, unit="examples") as progress:
         result = session.run(
             run(
-                session.invoker(evaluated),
+                session.invoker(program),
                 dataset.examples,
-                scored_by,
+                metric,
                 config=EvaluatorConfig(concurrency=concurrency),
                 on_progress=lambda done, total: progress("evaluate", done, total),
             )
         )
-        collection_version, embedder = session.retriever.collection_version, session.retriever.embedder_name
-    for finding in same_collection(manifest.retrieval, collection_version, embedder) if manifest else ():
+        version, embedder = session.retriever.collection_version, session.retriever.embedder_name
+    for finding in same_collection(loaded.manifest.retrieval, version, embedder) if loaded else ():
         typer.echo(f"slipway: the artifact {finding.message}; {finding.remedy}", err=True)
-    verdict = None if floor is None else against_floor(result.scores, floor)
-    if as_json:
-        facts = {"program": settings.program, "artifact": name, "digest": digest, "model": settings.lm_model}
-        values = {**facts, "collection_version": collection_version, **report.evaluation_values(result)}
-        if verdict is not None:
-            values |= {"floor": floor, "verdict": verdict.verdict, "needs": verdict.needs}
-        typer.echo(orjson.dumps(values).decode())
-    else:
-        from rich.console import Console
+    return result, version
 
-        Console().print(report.evaluation_table(result, name))
-        if verdict is not None:
-            typer.echo(verdict.words)
-    if verdict is not None and EXIT_CODES[verdict.verdict]:
-        raise typer.Exit(EXIT_CODES[verdict.verdict])
+
+def _print_json(facts: dict[str, str], result: Evaluation, floor: float | None, verdict: FloorResult | None) -> None:
+    from slipway_server.improve import report
+
+    values = {**facts, **report.evaluation_values(result)}
+    if verdict is not None:
+        values |= {"floor": floor, "verdict": verdict.verdict, "needs": verdict.needs}
+    typer.echo(orjson.dumps(values).decode())
+
+
+def _print(name: str, result: Evaluation, verdict: FloorResult | None) -> None:
+    from rich.console import Console
+
+    from slipway_server.improve import report
+
+    Console().print(report.evaluation_table(result, name))
+    if verdict is not None:
+        typer.echo(verdict.words)

@@ -12,6 +12,7 @@ import orjson
 import typer
 
 from slipway_server.cli.stages import stages
+from slipway_server.cli.values import loaded_artifact
 from slipway_server.config import Settings, load_settings
 from slipway_server.errors import ArtifactRequired
 from slipway_server.telemetry import logs
@@ -108,15 +109,10 @@ def run(settings: Settings, bundle: Path, *, quiet: bool, force: bool = False, *
 
 
 def _incumbent(settings: Settings) -> LoadedArtifact:
-    from slipway_server.artifacts import Served, load, resolve
-    from slipway_server.runtime.imports import import_program
-
-    if settings.artifact is None:
+    loaded = loaded_artifact(settings)
+    if loaded is None:
         raise ArtifactRequired("no artifact is named: --artifact says which one is served")
-    served = Served.from_settings(settings)
-    return load(
-        resolve(settings.artifact), import_program(settings.program), digest=settings.artifact_digest, served=served
-    )
+    return loaded
 
 
 def _plan(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ import typer
 
 from slipway_server.cli.handover import check, degraded
 from slipway_server.cli.stages import stages
+from slipway_server.cli.values import loaded_artifact, moment
 from slipway_server.config import Settings, load_settings
-from slipway_server.errors import ConfigInvalid
 from slipway_server.telemetry import logs
 
 if TYPE_CHECKING:
@@ -48,8 +47,8 @@ def reevaluate(
     settings = load_settings(overrides)
     logs.configure(settings.log_level, settings.log_format)
     check(settings, bundle, on_degraded)
-    loaded = _artifact(settings)
-    now = time.time() if until is None else _moment(until)
+    loaded = loaded_artifact(settings)
+    now = time.time() if until is None else moment("--until", until)
     report = _round(settings, loaded, bundle, metric, now, concurrency, new_baseline, as_json, on_degraded != "print")
     if as_json:
         typer.echo(orjson.dumps(report).decode())
@@ -57,17 +56,6 @@ def reevaluate(
         _print(report)
     if report["recompile"].get("granted"):
         degraded(settings, report, bundle, on_degraded, quiet=as_json)
-
-
-def _artifact(settings: Settings) -> LoadedArtifact | None:
-    from slipway_server.artifacts import Served, load, resolve
-    from slipway_server.runtime.imports import import_program
-
-    if settings.artifact is None:
-        return None
-    served = Served.from_settings(settings)
-    program_class = import_program(settings.program)
-    return load(resolve(settings.artifact), program_class, digest=settings.artifact_digest, served=served)
 
 
 def _round(
@@ -125,10 +113,3 @@ def _print(report: dict[str, Any]) -> None:
     if report["recompile"]["wanted"]:
         typer.echo(f"recompilation: {report['recompile'].get('reason', 'slipway recompile may run')}")
     typer.echo(f"report: {Path(report['path']).with_suffix('.html')}")
-
-
-def _moment(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        raise ConfigInvalid(f"--until {text}: write 2026-11-20 or 2026-11-20T08:00") from None

@@ -10,6 +10,7 @@ import typer
 from slipway_server.cli.options import expanded
 from slipway_server.cli.release_options import How, Where, helm_for
 from slipway_server.cli.release_output import Change, carry_out
+from slipway_server.cli.values import check_share
 from slipway_server.errors import ConfigInvalid
 
 command = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -42,8 +43,7 @@ def ship_(
 
     Example: slipway release ship artifacts/ --release answers -n search --percent 10 --apply
     """
-    if floor is not None and not 0 < floor < 1:
-        raise ConfigInvalid(f"--floor {floor:g}: must be between 0 and 1, both exclusive")
+    check_share("--floor", floor)
     if (questions is None) != (rpm is None):
         raise ConfigInvalid("a forecast needs both --questions and --rpm")
     from slipway_server.cli.release_ship import checked

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from slipway_server.cli.values import moment
 from slipway_server.config import load_settings
-from slipway_server.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from slipway_server.traffic import Record, Traffic
@@ -136,16 +136,8 @@ def _folder(given: Path | None) -> Path:
 def _read(folder: Path, since: str | None, until: str | None) -> Traffic:
     from slipway_server.traffic import read_traffic
 
-    return read_traffic(folder, _moment(since, 0.0), _moment(until, float("inf")))
-
-
-def _moment(text: str | None, default: float) -> float:
-    if text is None:
-        return default
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        raise ConfigInvalid(f"'{text}' is no moment; write 2026-11-20 or 2026-11-20T08:00") from None
+    first = 0.0 if since is None else moment("--since", since)
+    return read_traffic(folder, first, float("inf") if until is None else moment("--until", until))
 
 
 def _by_day(records: list[Record]) -> list[dict[str, Any]]:

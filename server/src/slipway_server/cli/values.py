@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several commands make of their options: moments, shares, the artifact that the configuration names."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from slipway_server.cli.artifact_output import program_named
+from slipway_server.config import Settings
+from slipway_server.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from slipway_server.artifacts import LoadedArtifact
+
+
+def moment(option: str, text: str) -> float:
+    """A day or a moment, UTC, in seconds since 1970. Raises ConfigInvalid, which names the option."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise ConfigInvalid(f"{option} {text}: write 2026-11-20 or 2026-11-20T08:00") from None
+
+
+def check_share(option: str, value: float | None) -> None:
+    """Raise ConfigInvalid where `value` is not between 0 and 1; None is no value."""
+    if value is not None and not 0 < value < 1:
+        raise ConfigInvalid(f"{option} {value:g}: must be between 0 and 1, both exclusive")
+
+
+def loaded_artifact(settings: Settings) -> LoadedArtifact | None:
+    """The artifact that the settings name, verified and in a fresh program; None where they name none.
+
+    Raises ArtifactMissing, ArtifactInvalid, ArtifactForeign, ProgramInvalid.
+    """
+    from slipway_server.artifacts import Served, load, resolve
+
+    if settings.artifact is None:
+        return None
+    fresh = program_named(settings.program)
+    served = Served.from_settings(settings)
+    return load(resolve(settings.artifact), fresh, digest=settings.artifact_digest, served=served)
