@@ -15,7 +15,8 @@ from functools import partial
 
 import pytest
 from charts import ROOT, missing
-from cluster_release import Cluster, Figures, Install, Release, installed
+from cluster_install import Install, installed
+from cluster_release import Cluster, Figures, Release
 from kube import Kubectl, Local, Refused, account, run
 
 IMAGE = ROOT / "scripts/image"
@@ -67,7 +68,7 @@ def full_image(local: Local) -> str:
 
 @pytest.fixture(scope="session")
 def install(cluster: Cluster) -> Install:
-    """`with install("nodes", replicas=3, …) as release`: see cluster_release.installed."""
+    """`with install("nodes", replicas=3, …) as release`: see cluster_install.installed."""
     return partial(installed, cluster)
 
 

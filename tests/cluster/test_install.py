@@ -31,12 +31,13 @@ QUESTION = "When did the Great Gale strike?"
 ASKED = 5
 """Questions that the cache is warmed with."""
 FOLLOW_SECONDS = 90
+CALLS = 200
+"""Of as many users: so many show both artifacts, where both have a share."""
 SWITCH, CHECKED = "Switch, canary, roll back", "The same, checked before"
-SHARE = "candidate.weight=5000"
 PRUNE = "artifacts.v1=null"
 STEPS = (
     (SWITCH, "candidate.weight=1000", 1000, {"guide-1", "guide-2"}),
-    (SWITCH, SHARE, 5000, {"guide-1", "guide-2"}),
+    (SWITCH, "candidate.weight=5000", 5000, {"guide-1", "guide-2"}),
     (SWITCH, "stable.artifact=v2", 0, {"guide-2"}),
     (SWITCH, "helm rollback", 5000, {"guide-1", "guide-2"}),
     (CHECKED, "release ship", 1000, {"guide-1", "guide-2"}),
@@ -47,6 +48,8 @@ STEPS = (
     (CHECKED, "release rollback", 0, {"guide-1"}),
 )
 """Section, command, the candidate's share after it in basis points, and who answers then."""
+RESTART_NOTHING = {"candidate.weight=5000", "--percent 50", "SlipwayCandidateRemoved", PRUNE}
+"""Sections and commands."""
 
 
 class Shipper(Desk):
@@ -56,7 +59,6 @@ class Shipper(Desk):
         super().__init__(cluster.kubectl, folder, __file__)
         self.cluster = cluster
         self.release = Release(cluster, NAMESPACE, folder, {})
-        self.callers: Callers
 
     def put_files(self, endpoint: str) -> None:
         """The files that the page speaks of."""
@@ -83,13 +85,9 @@ class Shipper(Desk):
         values = merged(page_values("my-values.yaml"), here)
         (self.folder / "my-values.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
-    def served(self, name: str) -> set[str]:
-        """The artifacts that answer two hundred users, by the names of their files. All are answered."""
-        plan = {"target": self.release.target, "callers": 10, "calls": 20, "key": "user-{caller}-{number}"}
-        report = self.callers.start(name, questions=[QUESTION], **plan).report()
-        assert not report.failed, report
-        names = {self.release.digest("a"): "guide-1", self.release.digest("b"): "guide-2"}
-        return {names[digest] for digest in report.count("digest")}
+    def answered(self) -> float:
+        """Calls that the pods of now have answered."""
+        return sum(self.release.answered(pod) for pod in self.release.pods())
 
     def left(self) -> set[str]:
         """Objects of the release that are in the namespace, by kind and name."""
@@ -145,8 +143,6 @@ def test_the_page_from_an_empty_cluster_to_a_canary_and_back(desk: Shipper, figu
     assert "Phase:          Succeeded" in printed
     assert f"artifact {release.digest('a')}" in printed
 
-    desk.callers = Callers(release.kubectl, NAMESPACE, desk.cluster.image)
-    assert desk.served("installed") == {"guide-1"}
     switch(desk)
     runbook(desk)
     pods = release.pods()
@@ -163,19 +159,30 @@ def refuses_what_is_not_restricted(desk: Shipper) -> None:
 
 
 def switch(desk: Shipper) -> None:
-    """From one artifact to the other and back, with a look at who answers after each command."""
+    """From one artifact to the other and back, under callers who lose nothing; who answers after each command."""
     release = desk.release
-    for number, (heading, meant, weight, answering) in enumerate(STEPS):
+    names = {release.digest("a"): "guide-1", release.digest("b"): "guide-2"}
+    crowd = Callers(release.kubectl, NAMESPACE, desk.cluster.image)
+    plan = {"callers": 10, "pause_seconds": 0.2, "questions": [QUESTION], "key": "user-{caller}-{number}"}
+    load = crowd.start("load", target=release.target, **plan).running()
+    seen = []
+    for heading, meant, weight, answering in STEPS:
         pods = release.pods()
         desk.type(heading, meant)
         release.ready()
-        if meant == SHARE:
+        if {heading, meant} & RESTART_NOTHING:
             assert release.pods() == pods
         what = f"every pod gives the candidate {weight} after {meant}"
         eventually(lambda weight=weight: release.shares() == {weight}, what, FOLLOW_SECONDS)
-        assert desk.served(f"step-{number}") == answering, meant
         if meant == PRUNE:
             assert len([name for name in desk.left() if "-artifact-" in name]) == 1
+        began, before = time.time(), desk.answered()
+        eventually(lambda before=before: desk.answered() >= before + CALLS, f"calls after {meant}")
+        seen.append((meant, began, time.time(), answering))
+    report = load.stop()
+    assert not report.failed, report
+    for meant, start, end, answering in seen:
+        assert {names[digest] for digest in report.within(start, end).count("digest")} == answering, meant
 
 
 def runbook(desk: Shipper) -> None:

@@ -22,7 +22,8 @@ import drifting_world
 import pytest
 from charts import CHART, TOOLS
 from cluster_desk import Desk, page_values
-from cluster_release import NAME, RELEASE, SMALL, Cluster, Install, Release, merged
+from cluster_install import Install
+from cluster_release import NAME, RELEASE, SMALL, Cluster, Release, merged
 from kube import Refused, eventually, run
 from loop_accounts import ACCOUNTS, CREATABLE, RECOMPILE, REEVALUATE, created, forged_jobs, may, the_loop_s_job
 

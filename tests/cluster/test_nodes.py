@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from cluster_install import Install
 from cluster_load import Report, Run
-from cluster_release import Figures, Install, Release
+from cluster_release import Figures, Release
 from kube import Local, eventually
 
 from slipway_client._channel import KEEPALIVE_SECONDS, KEEPALIVE_TIMEOUT_SECONDS
@@ -67,17 +68,11 @@ def started(release: Release, name: str) -> Load:
     return load
 
 
-def answered(release: Release, pod: str) -> float:
-    """RPCs that a pod has answered."""
-    counts = release.metrics(pod).items()
-    return sum(count for (name, _), count in counts if name == "slipway_rpc_duration_seconds_count")
-
-
 def each_answers_again(release: Release) -> None:
     """Wait until every pod has answered some more calls."""
     for pod in release.pods():
-        before = answered(release, pod)
-        eventually(lambda pod=pod, before=before: answered(release, pod) >= before + CALLERS, f"{pod} gets calls")
+        before = release.answered(pod)
+        eventually(lambda pod=pod, before=before: release.answered(pod) >= before + CALLERS, f"{pod} gets calls")
 
 
 def lost_with_a_pod(bare: Report, start: float, end: float) -> None:

@@ -10,7 +10,8 @@ import orjson
 import pytest
 from bad_artifacts import BAD, rewrite
 from charts import HELMS
-from cluster_release import Figures, Install, Release
+from cluster_install import Install
+from cluster_release import Figures, Release
 from kube import Refused, eventually
 
 from slipway_server.artifacts import manifest_path

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`slipway release` against a real cluster, with both majors of Helm: from canary to stable and back, under callers."""
+"""What `slipway release` shows on a real cluster, with both majors of Helm; and what its hook refuses and evaluates.
+
+That ship, promote and rollback lose nothing, test_install sees: it types them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from typing import Any
 
 import pytest
 from charts import CHART, HELMS, TOOLS
-from cluster_release import NAME, RELEASE, Install, Release
+from cluster_install import Install
+from cluster_release import NAME, RELEASE, Release
 from kube import Refused, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -53,42 +57,6 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(release: Release,
     assert [kind for change, kind, _ in changed if change == "added"] == ["ConfigMap"]
     assert len(changed) == 3, changed
     assert release.revision() == revision
-
-
-def test_from_canary_to_stable_and_back_loses_nothing(release: Release) -> None:
-    a, b = release.digest("a"), release.digest("b")
-    load = release.callers.start("load", target=release.target, callers=8).running()
-
-    shipped = slipway(release, "ship", str(release.artifact("b")), "--percent", "10", "--apply")
-    assert shipped["applied"]
-    assert shipped["diff"]["before"]["digest"] == a
-    release.ready()
-    assert variants(release) == {"stable": a, "candidate": b}
-    pods = release.pods()
-
-    assert slipway(release, "promote", "--percent", "50", "--apply")["action"] == "share"
-    assert routed(release) == 5000
-    assert slipway(release, "rollback", "--apply")["action"] == "stop"
-    assert routed(release) == 0
-    assert release.pods() == pods, "another share restarts no pod"
-
-    assert slipway(release, "promote", "--apply")["action"] == "promote"
-    release.ready()
-    assert variants(release) == {"stable": b}
-
-    back = slipway(release, "rollback", "--apply")
-    assert back["action"] == "rollback"
-    release.ready()
-    assert variants(release)["stable"] == a
-    report = load.stop()
-    assert not report.failed, report
-    assert set(report.count("digest")) == {a, b}
-
-
-def routed(release: Release) -> int:
-    """The candidate's weight in the routing file, in basis points."""
-    data = release.kubectl.json("get", "configmap", f"{NAME}-routing")["data"]
-    return int(json.loads(data["routing.json"])["candidate"])
 
 
 def test_what_the_hook_refuses_changes_nothing(release: Release) -> None:

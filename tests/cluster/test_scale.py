@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from cluster_install import Install
 from cluster_load import Report
-from cluster_release import Figures, Install, Release
+from cluster_release import Figures, Release
 from kube import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

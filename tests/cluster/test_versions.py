@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 from charts import HELMS, ROOT
-from cluster_release import NAME, RELEASE, Cluster, Install, Release
+from cluster_install import Install
+from cluster_release import NAME, RELEASE, Cluster, Release
 from kube import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from cluster_install import Install
 from cluster_load import Run
-from cluster_release import Figures, Install, Release
+from cluster_release import Figures, Release
 from kube import Local, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

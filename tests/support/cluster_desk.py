@@ -40,21 +40,19 @@ def page_values(name: str) -> dict[str, Any]:
 
 
 class Desk:
-    """A shipper's folder and shell, with this machine's Slipway and one of the Helms.
+    """A shipper's folder and shell, with this machine's Slipway and Helm 4.
 
     `file`: of the module that types. `namespace`: of the kubeconfig's context, where the commands do not name theirs.
     """
 
-    def __init__(
-        self, kubectl: Kubectl, folder: Path, file: str, *, namespace: str = "default", helm: str = "helm4"
-    ) -> None:
+    def __init__(self, kubectl: Kubectl, folder: Path, file: str, *, namespace: str = "default") -> None:
         self.folder = folder
         self._all = commands(Path(file).stem)
         self._left = list(self._all)
         config, tools = folder / "kubeconfig", folder / "bin"
         config.write_text(kubectl("config", "view", "--raw", "--flatten"), "utf-8")
         tools.mkdir()
-        (tools / "helm").symlink_to(TOOLS / helm)
+        (tools / "helm").symlink_to(TOOLS / "helm4")
         (folder / "deploy").symlink_to(ROOT / "deploy")
         inherited = {key: value for key, value in kubectl.environ.items() if not key.startswith("SLIPWAY_")}
         path = f"{tools}:{Path(sys.executable).parent}:{inherited['PATH']}"
