@@ -25,18 +25,24 @@ PROGRAM = "programs:AsyncOnly"
 
 
 @pytest.fixture
-def other_collection(tmp_path: Path) -> Path:
-    """Compiled with a collection that is not the one here."""
-    return save(programs.AsyncOnly(), draft(PROGRAM), tmp_path / "artifacts")
+def here(settings_with: SettingsWith) -> Retrieval:
+    """The collection that is here, as a manifest has it."""
+    with open_session(settings_with(program=PROGRAM)) as session:
+        opened = session.run(session.retriever.opened())
+        return Retrieval(k=3, collection_version=opened.collection_version, embedder=opened.embedder_name)
 
 
 @pytest.fixture
-def this_collection(settings_with: SettingsWith, tmp_path: Path) -> Path:
+def other_collection(here: Retrieval, tmp_path: Path) -> Path:
+    """Compiled with a collection that is not the one here, of the same embedder."""
+    other = here.model_copy(update={"collection_version": "docs-1a2b3c4d"})
+    return save(programs.AsyncOnly(), draft(PROGRAM, retrieval=other), tmp_path / "artifacts")
+
+
+@pytest.fixture
+def this_collection(here: Retrieval, tmp_path: Path) -> Path:
     """Compiled with the collection that is here."""
-    with open_session(settings_with(program=PROGRAM)) as session:
-        opened = session.run(session.retriever.opened())
-        known = Retrieval(k=3, collection_version=opened.collection_version, embedder=opened.embedder_name)
-    return save(programs.AsyncOnly(), draft(PROGRAM, retrieval=known), tmp_path / "artifacts")
+    return save(programs.AsyncOnly(), draft(PROGRAM, retrieval=here), tmp_path / "artifacts")
 
 
 async def warnings_of_a_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> list[str]:
