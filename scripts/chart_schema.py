@@ -75,6 +75,6 @@ def _range(schema: Schema) -> str:
         *([f"above {above}"] if above is not None else []),
         *([f"of {least} or more"] if least is not None else []),
         *([f"below {below}"] if below is not None else []),
-        *([f"of {most} at most"] if most is not None else []),
+        *([f"at most {most}"] if most is not None else []),
     ]
     return f" {' and '.join(bounds)}" if bounds else ""

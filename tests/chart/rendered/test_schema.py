@@ -53,6 +53,10 @@ REFUSED = [
         "config.SLIPWAY_LM_MAX_TOKENS=0",
         "at '/config/SLIPWAY_LM_MAX_TOKENS': value must be 'a whole number of 1 or more'",
     ),
+    (
+        "monitoring.rules.alerts.SlipwayErrors.threshold=2",
+        f"SlipwayErrors/threshold': value must be 'a number above 0 and at most 1{FRACTION}'",
+    ),
     ("variants.salt=", "at '/variants/salt': value must be 'text, not empty; --set-string gives digits as text'"),
     # not one of those there are
     ("lm.pacing=fast", "at '/lm/pacing': value must be one of 'auto', 'fixed', 'priced', 'share', 'off'"),
