@@ -3,6 +3,7 @@
 
     python bench/retrieval.py --data FOLDER        # corpus.jsonl, train.jsonl, dev.jsonl with gold_titles
     python bench/retrieval.py --data FOLDER --tune # the grid behind the parameters, chosen on train
+    python bench/retrieval.py --data FOLDER --passages 20000 # cost only: documents of its sentences, drawn by a seed
 
 recall@k: the share of a question's gold titles among the titles of its first k passages, averaged over questions.
 CPU: this process's, all threads, per query, over repeated single searches of one process (embedding included).
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import random
 import statistics
 import tempfile
 import time
@@ -26,6 +28,7 @@ from rich.table import Table
 
 from slipway_server.config import load_settings
 from slipway_server.retrieval import anchors, bm25, embedders, open_retriever
+from slipway_server.retrieval.chunking import sentences
 from slipway_server.retrieval.corpus import Document, read
 from slipway_server.retrieval.encoding import Fusion
 from slipway_server.retrieval.ingest import run
@@ -52,11 +55,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/hotpotqa"), help="folder of the three files")
     parser.add_argument("--tune", action="store_true", help="search for parameters, on train")
+    parser.add_argument("--passages", type=int, help="cost at this size, with documents made of the corpus's sentences")
     options = parser.parse_args()
     if not (options.data / "corpus.jsonl").is_file():
         print(f"skipped: no corpus.jsonl in {options.data}; name its folder with --data")
         return
-    asyncio.run((_tune if options.tune else _compare)(options.data))
+    if options.passages:
+        asyncio.run(_costs(options.data, options.passages))
+    else:
+        asyncio.run((_tune if options.tune else _compare)(options.data))
 
 
 async def _compare(data: Path) -> None:
@@ -70,13 +77,16 @@ async def _compare(data: Path) -> None:
         "both R@10",
         "CPU ms",
         "wall ms",
-        "open ms",
-        "archive KB",
+        "ingest s, CPU",
+        "open ms, CPU",
+        "archive MB",
         box=None,
     )
     for name, model, mentions in ROWS:
         with tempfile.TemporaryDirectory() as folder, _set(anchors, MAX_MENTIONS=mentions):
-            retriever, open_ms, kilobytes = await _opened(Path(folder), model, list(read(data / "corpus.jsonl")))
+            retriever, ingest_s, open_ms, megabytes = await _opened(
+                Path(folder), model, list(read(data / "corpus.jsonl"))
+            )
             recall = {part: await _recall(retriever, asked) for part, asked in questions.items()}
             both = await _recall(retriever, questions["train"] + questions["dev"])
             cpu_ms, wall_ms = await _cost(retriever, questions["dev"])
@@ -85,9 +95,36 @@ async def _compare(data: Path) -> None:
             name,
             *(f"{recall[part][5]:.3f}" for part in ("train", "dev")),
             *(f"{both[depth]:.3f}" for depth in DEPTHS),
-            f"{cpu_ms:.3f}", f"{wall_ms:.3f}", f"{open_ms:.0f}", f"{kilobytes:,.0f}",
+            f"{cpu_ms:.3f}", f"{wall_ms:.3f}", f"{ingest_s:.1f}", f"{open_ms:.0f}", f"{megabytes:.1f}",
         )  # fmt: skip
     Console(width=140).print(table)
+
+
+async def _costs(data: Path, passages: int) -> None:
+    questions = _questions(data / "dev.jsonl")
+    table = Table("embedder", "passages", "CPU ms", "wall ms", "ingest s, CPU", "open ms, CPU", "archive MB", box=None)
+    for model in ("offline/hashing", "offline/bm25", "offline/fused"):
+        with tempfile.TemporaryDirectory() as folder:
+            made = _made(list(read(data / "corpus.jsonl")), passages)
+            retriever, ingest_s, open_ms, megabytes = await _opened(Path(folder), model, made)
+            cpu_ms, wall_ms = await _cost(retriever, questions)
+            await retriever.aclose()
+        table.add_row(
+            model, f"{passages:,}", f"{cpu_ms:.3f}", f"{wall_ms:.3f}",
+            f"{ingest_s:.1f}", f"{open_ms:.0f}", f"{megabytes:.1f}",
+        )  # fmt: skip
+    Console(width=140).print(table)
+
+
+def _made(documents: list[Document], count: int) -> list[Document]:
+    """As many documents, as long as the given ones, of their sentences in other company."""
+    drawn = random.Random(1)
+    pool = [sentence for document in documents for sentence in sentences(document.text)]
+    lengths = [max(3, len(list(sentences(document.text)))) for document in documents if len(document.text) < 1000]
+    return [
+        Document(str(number), f"{drawn.choice(documents).title} {number}", " ".join(drawn.choices(pool, k=length)))
+        for number, length in enumerate(drawn.choices(lengths, k=count))
+    ]
 
 
 async def _tune(data: Path) -> None:
@@ -118,20 +155,23 @@ async def _scores(
     model: str, documents: list[Document], train: Questions, dev: Questions
 ) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
-        retriever, _, _ = await _opened(Path(folder), model, documents)
+        retriever, *_ = await _opened(Path(folder), model, documents)
         on_train, on_dev = await _recall(retriever, train), await _recall(retriever, dev)
         await retriever.aclose()
     return statistics.fmean(on_train.values()), on_train[5], on_dev[5]
 
 
-async def _opened(folder: Path, model: str, documents: list[Document]) -> tuple[Retriever, float, float]:
+async def _opened(folder: Path, model: str, documents: list[Document]) -> tuple[Retriever, float, float, float]:
+    """The retriever, CPU seconds to ingest, CPU milliseconds to open and the archive's megabytes."""
     values = {"data_dir": folder, "scratch_dir": folder / "scratch", "embedding_model": model}
     settings = load_settings(values, environ={})
+    started = time.process_time()
     await run(settings, documents)
+    ingest_s = time.process_time() - started
     [archive] = (folder / "collections" / settings.collection).glob("*.tar.gz")
-    started = time.perf_counter()
+    started = time.process_time()
     retriever = await open_retriever(settings)
-    return retriever, (time.perf_counter() - started) * 1000, archive.stat().st_size / 1024
+    return retriever, ingest_s, (time.process_time() - started) * 1000, archive.stat().st_size / 1e6
 
 
 async def _recall(retriever: Retriever, asked: Questions) -> dict[int, float]:
