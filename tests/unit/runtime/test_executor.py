@@ -41,6 +41,16 @@ async def test_where_it_runs(pool: DspyExecutor, function: Any, argument: Any, h
     assert (await asyncio.to_thread(function, argument) is threading.current_thread()) is here
 
 
+async def test_a_short_step_takes_no_turn_of_the_loop(pool: DspyExecutor) -> None:
+    loop, turns = asyncio.get_running_loop(), []
+    loop.set_default_executor(pool)
+    loop.call_soon(turns.append, "another request's")
+    await asyncio.to_thread(step, OURS)
+    assert turns == []
+    await asyncio.to_thread(step, object())
+    assert turns
+
+
 async def test_what_a_step_raises_reaches_its_caller(pool: DspyExecutor) -> None:
     asyncio.get_running_loop().set_default_executor(pool)
     with pytest.raises(ValueError, match="no prompt"):

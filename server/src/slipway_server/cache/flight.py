@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from slipway_server import request
 from slipway_server.cache.fleet import Fleet
-from slipway_server.cache.shared import Resolution, resolution
+from slipway_server.cache.shared import Asked, Resolution, resolution
 from slipway_server.request import TrafficClass
 from slipway_server.telemetry import metrics
 
@@ -55,8 +55,9 @@ class Ticket:
         self._landed = landed
         self._token: Token[Resolution | None] | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Resolution:
         self._token = resolution.set(self._known)
+        return self._known
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._token is not None:
@@ -80,17 +81,19 @@ class Flight:
         self, lm: Any, proceed: Callable[[], Awaitable[Any]], *, prompt: Any, messages: Any, kwargs: dict[str, Any]
     ) -> Any:
         """The outputs of `proceed()`, which is DSPy's own `acall`, joined with identical calls."""
-        digest = await self._digest(lm, prompt, messages, kwargs)
+        asked = await self._asked(lm, prompt, messages, kwargs)
+        digest = self._digest(asked)
         if digest is None:
             return await proceed()
-        with await self.board(digest):
+        with await self.board(digest) as known:
+            known.asked = asked
             return await proceed()
 
     def blocking(
         self, lm: Any, proceed: Callable[[], Any], *, prompt: Any, messages: Any, kwargs: dict[str, Any]
     ) -> Any:
         """The same for `LM.__call__`, in a thread that may wait. Joins asynchronous calls too."""
-        digest = self._digest_here(lm, prompt, messages, kwargs)
+        digest = self._digest(self._asked_here(lm, prompt, messages, kwargs))
         if digest is None or asyncio._get_running_loop() is not None:
             return proceed()
         value = self._shared.find(digest)
@@ -168,23 +171,27 @@ class Flight:
         if self._fleet:
             self._fleet.release(lease)
 
-    async def _digest(self, lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> str | None:
+    async def _asked(self, lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Asked | None:
         if prompt is None or isinstance(prompt, str):
-            return self._digest_here(lm, prompt, messages, kwargs)
-        return await asyncio.to_thread(
-            self._digest_here, lm, prompt, messages, kwargs
-        )  # a typed request may read files
+            return self._asked_here(lm, prompt, messages, kwargs)
+        return await asyncio.to_thread(self._asked_here, lm, prompt, messages, kwargs)  # a typed request may read files
 
-    def _digest_here(self, lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> str | None:
-        """The call's entry, or None where it does not use the cache."""
+    def _asked_here(self, lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Asked | None:
+        """What DSPy will ask its cache for, or None where the call does not use it."""
         if not self._shared.usable():
             return None
         from dspy.clients.execution import IGNORED_CACHE_KEYS, prepare
 
         try:
             call = prepare(lm, prompt, messages, kwargs, asynchronous=True)
-            return self._shared.keys.of_request(call.key(lm, True), IGNORED_CACHE_KEYS) if call.cache else None
-        except Exception:  # not keyable, or not callable: DSPy's own path says what is wrong
+            return (call.key(lm, True), IGNORED_CACHE_KEYS) if call.cache else None
+        except Exception:  # not callable: DSPy's own path says what is wrong
+            return None
+
+    def _digest(self, asked: Asked | None) -> str | None:
+        try:
+            return None if asked is None else self._shared.keys.of_request(*asked)
+        except Exception:  # not keyable: the same
             return None
 
 

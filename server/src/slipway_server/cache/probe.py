@@ -42,7 +42,7 @@ class Probe(Flight):
         self, lm: Any, proceed: Callable[[], Awaitable[Any]], *, prompt: Any, messages: Any, kwargs: dict[str, Any]
     ) -> Any:
         """The outputs of `proceed`, from the cache. Raises NotCached."""
-        digest = await self._digest(lm, prompt, messages, kwargs)
+        digest = self._digest(await self._asked(lm, prompt, messages, kwargs))
         value = None if digest is None else self._shared.find(digest) or await self._shared.read(digest)
         with self._boarded(digest, value):
             return await proceed()
@@ -51,7 +51,7 @@ class Probe(Flight):
         self, lm: Any, proceed: Callable[[], Any], *, prompt: Any, messages: Any, kwargs: dict[str, Any]
     ) -> Any:
         """The same for a synchronous call, in a thread that may wait."""
-        digest = self._digest_here(lm, prompt, messages, kwargs)
+        digest = self._digest(self._asked_here(lm, prompt, messages, kwargs))
         value = None if digest is None else self._shared.find_blocking(digest)[0]
         with self._boarded(digest, value):
             return proceed()

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+Asked = tuple[Mapping[str, Any], Iterable[str]]
+"""A request in the form that DSPy gives to its cache, and the fields of it to leave out."""
+
+
 @dataclass(slots=True)
 class Resolution:
     """What is already known about one entry before DSPy asks for it, and what DSPy then stored."""
@@ -47,6 +51,8 @@ class Resolution:
     value: bytes | None
     tier: str
     stored: Entry | None = None
+    asked: Asked | None = None
+    """What the digest was made of, where that is known: to compare it takes less than to make a digest."""
 
 
 resolution: ContextVar[Resolution | None] = ContextVar("slipway_cache_resolution", default=None)
@@ -120,8 +126,8 @@ class SharedCache:
         if not self.usable():
             count("lm", "bypass")
             return None
-        digest = self.keys.of_request(request_, ignored)
         known = resolution.get()
+        digest = self._digest(known, (request_, ignored))
         if known is not None and known.digest == digest:
             value, tier = known.value, known.tier
         else:
@@ -132,19 +138,21 @@ class SharedCache:
     def _put(self, request_: Mapping[str, Any], value: Any, ignored: Iterable[str]) -> None:
         if not self.usable():
             return
-        digest = self.keys.of_request(request_, ignored)
         data = to_json(value)
         if data is None:
             return
-        entry = Entry(digest, data, self.publish)
         known = resolution.get()
-        if known is not None and known.digest == digest:
+        entry = Entry(self._digest(known, (request_, ignored)), data, self.publish)
+        if known is not None and known.digest == entry.digest:
             known.stored = entry
         pending = current_pending()
         if pending:
             pending.add(entry)
         else:
             self.publish(entry)
+
+    def _digest(self, known: Resolution | None, asked: Asked) -> str:
+        return known.digest if known is not None and known.asked == asked else self.keys.of_request(*asked)
 
     # ---- bytes by digest, for the other modules of this room
 

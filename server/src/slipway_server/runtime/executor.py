@@ -2,15 +2,17 @@
 """The event loop's default executor: a wide pool, and no thread for DSPy's own short steps.
 
 DSPy sends four steps of every LM call through asyncio.to_thread (prepare, look-up, price, store), because its stock
-cache blocks. Ours does not (cache/flight.py has read the volume before DSPy asks), so those steps run where they are;
-a thread hop costs several times what they do. Whatever else comes through asyncio.to_thread gets a thread.
+cache blocks. Ours does not (cache/flight.py has read the volume before DSPy asks), so those steps run where they are,
+and without a turn of the loop, which every other request under way would have before; a thread hop costs several times
+what they do. Whatever else comes through asyncio.to_thread gets a thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from dspy.clients import execution
 
@@ -32,15 +34,19 @@ class DspyExecutor(ThreadPoolExecutor):
         super().__init__(THREADS, "slipway-default")
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run one of DSPy's short steps at once, anything else in a thread."""
+        """Run one of DSPy's short steps at once, anything else in a thread.
+
+        What is done at once is a future of the loop that asks: `run_in_executor` leaves it as it is, and to await it
+        takes no turn of the loop.
+        """
         if not _is_short_step(fn):
             return super().submit(fn, *args, **kwargs)
-        done: Future[T] = Future()
+        done: Any = asyncio.get_running_loop().create_future()
         try:
             done.set_result(fn(*args, **kwargs))
         except Exception as error:
             done.set_exception(error)
-        return done
+        return cast("Future[T]", done)
 
 
 def _is_short_step(call: Any) -> bool:
