@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from slipway_server.serving.server import Server
 
 YOUNG_OBJECTS = 10_000
-"""New objects after which Python looks for garbage in cycles, through all that the requests under way hold. Python's own
-700 are soon made by 50 of them."""
+"""New objects after which Python looks for garbage in cycles, through all that the requests under way hold.
+
+Its own 700 are soon made by 50 of them.
+"""
 
 command = typer.Typer(add_completion=False)
 
