@@ -114,21 +114,55 @@ def test_a_race_that_nobody_wins_at_first_is_run_again(tmp_path: Path) -> None:
     assert (found.figures["nobody"], found.figures["nobody_at_first"]) == (0, 2)
 
 
-def test_a_file_that_is_seldom_replaced_shows_too_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a busy machine looks like to the reader."""
-    monkeypatch.setattr(properties, "LIMIT_SECONDS", 1.0)
+class KeepsTheFirst(FileOps):
+    def replace(self, source: str, target: str) -> None:
+        if target.endswith(".rename") and Path(target).exists():
+            self.unlink(source)
+        else:
+            super().replace(source, target)
 
-    class OneVersion(FileOps):
-        def replace(self, source: str, target: str) -> None:
-            if target.endswith(".rename") and Path(target).exists():
-                self.unlink(source)
-            else:
-                super().replace(source, target)
 
-    found = findings(tmp_path, OneVersion)["atomic rename"]
+class Unreadable(FileOps):
+    def read(self, path: str) -> bytes:
+        if path.endswith(".rename"):
+            raise OSError(errno.ESTALE, "gone")
+        return super().read(path)
+
+
+@pytest.mark.parametrize(
+    ("ops", "limit_seconds", "seen", "why"),
+    [
+        (KeepsTheFirst, 4.0, "saw 1 versions", "goes on seeing old versions"),
+        (Unreadable, 1.0, "0 reads", "too busy, run again"),
+    ],
+)
+def test_what_was_not_seen_is_unclear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ops: type[FileOps], limit_seconds: float, seen: str, why: str
+) -> None:
+    monkeypatch.setattr(properties, "LIMIT_SECONDS", limit_seconds)
+    monkeypatch.setattr(properties, "RENAME_VERSIONS", 2)
+    monkeypatch.setattr(properties, "RENAME_READS", 1)
+    found = findings(tmp_path, ops)["atomic rename"]
     assert found.verdict == "unclear"
-    assert "saw 1 versions" in found.detail
-    assert "run again" in found.detail
+    assert seen in found.detail
+    assert why in found.detail
+
+
+class NeverChanges(FileOps):
+    """A host that remembers a file for ever."""
+
+    def __init__(self) -> None:
+        self._beats: dict[str, bytes] = {}
+
+    def read(self, path: str) -> bytes:
+        data = super().read(path)
+        return self._beats.setdefault(path, data) if path.endswith(".beat") else data
+
+
+def test_a_file_that_never_changes_is_told(tmp_path: Path) -> None:
+    found = findings(tmp_path, NeverChanges)["changes in place"]
+    assert found.verdict == "slow"
+    assert "not seen to change" in found.detail
 
 
 def test_who_is_always_late_has_raced_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
