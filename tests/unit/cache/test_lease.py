@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from slipway_server.cache.fileops import FileOps
 from slipway_server.cache.lease import FREE, Held, Lease, Leases
 from slipway_server.cache.store import DiskStore
 
@@ -115,6 +116,23 @@ def test_racing_acquisitions_have_one_winner(tmp_path: Path) -> None:
         assert len(winners) == 1
     for leases in pods:
         leases.close()
+
+
+def test_a_lease_that_nobody_won_is_tried_for_again(tmp_path: Path) -> None:
+    """GlusterFS tells both of two racers now and then that the file exists, and removes it."""
+
+    class Undoes(FileOps):
+        undone = 0
+
+        def create(self, path: str, data: bytes, *, mode: int, fsync: bool) -> None:
+            if path.endswith(NAME) and self.undone < 2:
+                self.undone += 1
+                raise FileExistsError(errno.EEXIST, "undone")
+            super().create(path, data, mode=mode, fsync=fsync)
+
+    leases = Leases(DiskStore(tmp_path, ops=Undoes()), beat_seconds=3600)
+    assert isinstance(leases.acquire(NAME), Lease)
+    leases.close()
 
 
 def test_who_was_replaced_removes_nothing(pods: list[Leases]) -> None:
