@@ -121,6 +121,14 @@ async def test_a_long_message_still_fits_into_the_trailers(
     assert len(dict(failure.trailing_metadata())["grpc-status-details-bin"]) <= 1024
 
 
+async def test_a_timeout_of_something_else_is_not_the_deadlines(
+    single_attempt: grpc.aio.Channel, service: FakeService
+) -> None:
+    service.failures["it"] = TimeoutError("a disk that does not answer")
+    failure = await failed(single_attempt)
+    assert details(failure)["ErrorInfo"].reason == "INTERNAL"
+
+
 async def test_a_spent_deadline_ends_the_request(serve, service: FakeService) -> None:
     """Without a deadline of the caller's, the server's own limit counts."""
     server = await serve(service, ServingConfig(drain_seconds=0, max_deadline_seconds=0.05))

@@ -115,3 +115,22 @@ async def test_it_runs_in_its_callers_context() -> None:
 
     variable.set("mine")
     assert await Begun(reading()) == ["mine", "mine"]
+
+
+async def test_one_that_waits_on_when_it_is_closed_is_a_fault_as_without_it() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def deaf() -> None:
+        try:
+            await loop.create_future()
+        except GeneratorExit:
+            await loop.create_future()
+
+    async def around() -> None:
+        await Begun(deaf())
+
+    for awaiting in (deaf, around):
+        coroutine = awaiting()
+        coroutine.send(None)
+        with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+            coroutine.close()

@@ -37,10 +37,7 @@ class Begun:
             while True:
                 try:
                     sent = yield waits_for
-                except GeneratorExit:
-                    coroutine.close()
-                    raise
-                except BaseException as error:
+                except BaseException as error:  # a cancellation, or the end of whoever awaits this
                     waits_for = coroutine.throw(error)
                 else:
                     waits_for = coroutine.send(sent)

@@ -152,13 +152,16 @@ class Deadline:
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
         async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+            begun = Begun(inner(message, context))
+            if begun.done:
+                return begun.result
+            timer = asyncio.timeout(request_scope.current().remaining_seconds())
             try:
-                begun = Begun(inner(message, context))
-                if begun.done:
-                    return begun.result
-                async with asyncio.timeout(request_scope.current().remaining_seconds()):
+                async with timer:
                     return await begun
             except TimeoutError:
+                if not timer.expired():
+                    raise  # of something else: a fault
                 raise DeadlineTooShort("the deadline passed before there was an answer; allow more time") from None
 
         return behaviour
