@@ -17,10 +17,11 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from dotenv.parser import Original, parse_stream
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from slipway_server.errors import ConfigInvalid
@@ -33,6 +34,16 @@ SERVICE_LINK = re.compile(r"SLIPWAY_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+
 """What Kubernetes puts into a container's environment for a Service named slipway…; none of these is a key of ours."""
 OFFLINE_MODEL = "offline/extractive"
 OFFLINE_EMBEDDER = "offline/default"
+
+
+def _http_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"'{value[:80]}' is not an address such as http://localhost:8080/v1")
+    return value
+
+
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
 class Settings(BaseSettings):
@@ -95,7 +106,7 @@ class Settings(BaseSettings):
     embedding_model: str = Field(
         OFFLINE_EMBEDDER, description="Embedder: offline/… is built in, else the endpoint's model name."
     )
-    embedding_base_url: str | None = Field(
+    embedding_base_url: HttpAddress | None = Field(
         None, description="OpenAI-compatible endpoint for embeddings, ending in /v1."
     )
     embedding_api_key: SecretStr | None = Field(None, description="Key of the embedding endpoint.")
@@ -107,7 +118,7 @@ class Settings(BaseSettings):
     lm_model: str = Field(
         OFFLINE_MODEL, description="LM, as provider/model; offline/extractive is the built-in reader, which is no LM."
     )
-    lm_base_url: str | None = Field(
+    lm_base_url: HttpAddress | None = Field(
         None, description="OpenAI-compatible endpoint, ending in /v1; unset means the provider's own."
     )
     lm_api_key: SecretStr | None = Field(None, description="The provider's key.")
@@ -163,7 +174,7 @@ class Settings(BaseSettings):
     loop_chart: str = Field("deploy/helm/slipway", description="The release's chart, for printed commands.")
     judge_metric: str = Field("groundedness", description="Scores live answers: groundedness or module:function.")
     judge_model: str | None = Field(None, description="LM that judges, as provider/model; unset means lm_model.")
-    judge_base_url: str | None = Field(None, description="The judge's endpoint; unset means lm_base_url.")
+    judge_base_url: HttpAddress | None = Field(None, description="The judge's endpoint; unset means lm_base_url.")
     judge_api_key: SecretStr | None = Field(None, description="The judge's key; unset means lm_api_key.")
     judge_api_key_file: Path | None = Field(None, description="File with that key, read again when it changes.")
     judge_temperature: float = Field(0.0, ge=0, le=2, description="The judge's sampling temperature.")
@@ -250,7 +261,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[s
     except ValidationError as error:
         first = error.errors()[0]
         key = env_key(str(first["loc"][0])) if first["loc"][0] != CACHE_DIR_KEY else CACHE_DIR_KEY
-        raise ConfigInvalid(f"{key}: {first['msg']} (from {origins.get(key, 'default')})", key=key) from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigInvalid(f"{key}: {reason} (from {origins.get(key, 'default')})", key=key) from None
     settings.__dict__["origins"] = origins
     return settings
 
