@@ -113,7 +113,7 @@ async def test_a_hanging_volume_costs_its_budget_and_then_nothing(caches, ops) -
         shared.put(ASK, ANSWER)
         assert await lookup(shared) == (None, "miss")
     assert burst_seconds < 2
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 5  # waiting each time would take 10 s
 
 
 async def test_hanging_writes_delay_no_answer(caches, ops) -> None:
