@@ -271,6 +271,31 @@ async def test_an_expected_error_is_logged_in_one_line_with_its_cause_by_type(
     assert "words" not in str(vars(record))
 
 
+@pytest.mark.parametrize(
+    ("failure", "level"),
+    [
+        (errors.InputEmpty("empty"), "INFO"),
+        (errors.DeadlineTooShort("too short"), "WARNING"),
+        (errors.ProviderUnavailable("away"), "WARNING"),
+        (errors.ProviderAuth("wrong key"), "ERROR"),
+        (errors.ProgramFailed("raised"), "ERROR"),
+        (ValueError("a fault"), "ERROR"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+async def test_only_what_somebody_must_mend_is_logged_as_an_error(
+    failure: Exception,
+    level: str,
+    single_attempt: grpc.aio.Channel,
+    service: FakeService,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service.failures["it"] = failure
+    with caplog.at_level(logging.INFO, "slipway_server"):
+        await failed(single_attempt)
+    assert [record.levelname for record in caplog.records if record.getMessage() == "rpc"] == [level]
+
+
 async def test_causes_that_go_in_a_circle_are_logged_too(
     single_attempt: grpc.aio.Channel, service: FakeService, caplog: pytest.LogCaptureFixture
 ) -> None:

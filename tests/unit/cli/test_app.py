@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from slipway_server.cli import app
 from slipway_server.errors import CorpusInvalid
@@ -61,3 +63,8 @@ def test_a_data_folder_below_a_file(
     assert caught.value.code == 2
     assert shown.startswith(f"slipway: {corpus / 'data'}")
     assert shown.endswith(": not a directory\n")
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    shown = CliRunner().invoke(app.app, ["--version"])
+    assert (shown.exit_code, shown.stdout) == (0, f"slipway {importlib.metadata.version('slipway-server')}\n")

@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 from typer.core import TyperGroup
 
+from slipway_server import __version__
 from slipway_server.errors import SlipwayError
 
 COMMANDS = {
@@ -54,8 +55,16 @@ class _LazyGroup(TyperGroup):
 app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"slipway {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Show the version."),
+) -> None:
     """Compiled DSPy programs in production: ingest, compile, serve, ask."""
 
 

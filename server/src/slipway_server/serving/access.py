@@ -10,7 +10,15 @@ from types import TracebackType
 
 import grpc
 
-from slipway_server.errors import CallerError, Code, FailureError, InternalError, OperatorError, SlipwayError
+from slipway_server.errors import (
+    CallerError,
+    Code,
+    DeadlineTooShort,
+    FailureError,
+    InternalError,
+    OperatorError,
+    SlipwayError,
+)
 from slipway_server.request import RequestContext
 
 log = logging.getLogger(__name__)
@@ -65,6 +73,8 @@ def cancelled_code(context: grpc.aio.ServicerContext) -> str:
 def _level(failure: BaseException | None) -> int:
     if failure is None or isinstance(failure, CallerError):
         return logging.INFO
+    if isinstance(failure, DeadlineTooShort):  # the caller's choice, or a provider that is slow
+        return logging.WARNING
     if not isinstance(failure, SlipwayError) or isinstance(failure, OperatorError | FailureError):
         return logging.ERROR
     return logging.WARNING
