@@ -56,6 +56,13 @@ async def test_an_error_is_one_line_and_exit_code_2(server: Server, service: Fak
     assert result.stderr.count("\n") == 1
 
 
+async def test_it_says_where_no_server_answers(server: Server) -> None:
+    await server.stop(drain=False)
+    result = await ask(server, "why?")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"slipway: no server answers at 127.0.0.1:{server.grpc_port} (--target): ")
+
+
 @pytest.mark.parametrize("inputs", ["[", "[1]"])
 async def test_inputs_that_are_no_object_are_refused(server: Server, inputs: str) -> None:
     result = await ask(server, "--inputs", inputs)

@@ -33,7 +33,7 @@ def ask(
 
     Example: slipway ask "Who wrote it?" --target localhost:50051
     """
-    from slipway_client import SlipwayClient, SlipwayClientError
+    from slipway_client import SlipwayClient, SlipwayClientError, Unavailable
 
     if question and inputs is not None:
         raise ConfigInvalid("slipway ask takes either a question or --inputs")
@@ -43,7 +43,9 @@ def ask(
             call = partial(client.ask, question) if fields is None else partial(client.predict, fields)
             result = call(pin=pin, routing_key=routing_key, bypass_cache=bypass_cache)
     except SlipwayClientError as error:
-        typer.secho(f"slipway: {_one_line(error)}", fg=typer.colors.RED, err=True)
+        nobody = isinstance(error, Unavailable) and not error.reason
+        where = f"no server answers at {target} (--target): " if nobody else ""
+        typer.secho(f"slipway: {where}{_one_line(error)}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
     if as_json:
         typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
