@@ -6,10 +6,11 @@
 
 A compiled RAG program (four demos, three passages, embedded retrieval) behind gRPC, a simulated provider that answers
 after 0.3 s, and 50 callers that each ask as soon as they have their answer: at most 167 answers a second. Questions are
-new, so that every answer is a cache miss. Phases:
+new, so that every answer is a cache miss. Answers are counted while all callers are at work: from when each has had its
+first one (they begin in one heap) until the first of them finds no question left. Phases:
 
 - throughput: answers a second, latencies and the server's CPU time per answer, through `Ask` and `Predict`, and once
-  more with the cache off;
+  more with the cache off; before them, the same callers with a plain HTTP client straight at the provider;
 - bare: CPU time of a plain `await program.acall()` of the same artifact on the same passages, without a server: with
   DSPy's own client against the same provider, without and with DSPy's own cache on a local disk, and with an engine
   that answers at once and costs nothing;
@@ -132,8 +133,9 @@ class Bench:
         return self.child("load", shape | {"method": method, "questions": questions})
 
     def child(self, role: str, arguments: dict[str, Any], **environ: str) -> dict[str, Any]:
-        """Run a part of this file in a process of its own; its result is its last line."""
-        command = (sys.executable, __file__, f"--{role}", json.dumps(arguments))
+        """Run `load` or `http` of serve_load.py, or a role of this file, in a process of its own."""
+        file = __file__ if role == "bare-dspy" else str(Path(__file__).with_name("serve_load.py"))
+        command = (sys.executable, file, f"--{role}", json.dumps(arguments))
         done = subprocess.run(command, env=self.environ | environ, check=True, stdout=subprocess.PIPE, text=True)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -145,6 +147,9 @@ class Bench:
 def throughput(bench: Bench) -> dict[str, Any]:
     rows: dict[str, Any] = {"ceiling_per_second": bench.callers / bench.latency_seconds}
     with bench.provider(bench.latency_seconds) as provider:
+        settings, shape = provider.facts["settings"], {"callers": bench.callers, "requests": bench.requests}
+        target = shape | {"base_url": settings["SLIPWAY_LM_BASE_URL"], "warm_up": WARM_UP}
+        rows["provider alone"] = bench.child("http", target)
         for name, method, cache in (
             ("ask", "ask", "on"),
             ("predict", "predict", "on"),
@@ -205,40 +210,6 @@ def memory(bench: Bench) -> dict[str, Any]:
             errors.update(bench.load(server, tenth)["errors"])
             seen.append(server.rss_bytes() / 2**20)
     return {"rss_mib": seen, "growth": seen[-1] / seen[0] - 1, "errors": dict(errors)}
-
-
-# ---- the load generator
-
-
-async def load(target: str, callers: int, requests: int, method: str, questions: int) -> dict[str, Any]:
-    from slipway_client import AsyncSlipwayClient, SlipwayClientError
-
-    run, numbers, latencies = os.urandom(4).hex(), itertools.count(), []
-    errors: Counter[str] = Counter()
-
-    async def caller(client: AsyncSlipwayClient) -> None:
-        while (number := next(numbers)) < requests:
-            question = f"Which port is number {number % questions}?" if questions else f"Which port is {run}-{number}?"
-            started = time.perf_counter()
-            try:
-                await (client.ask(question) if method == "ask" else client.predict({"question": question}))
-                latencies.append(time.perf_counter() - started)
-            except SlipwayClientError as error:
-                errors[error.reason or error.code.name] += 1
-
-    async with AsyncSlipwayClient(target, deadline_seconds=60) as client:
-        await client.serving()
-        started = time.perf_counter()
-        await asyncio.gather(*(caller(client) for _ in range(callers)))
-        elapsed = time.perf_counter() - started
-    latencies.sort()
-    return {
-        "per_second": len(latencies) / elapsed,
-        "p50_ms": latencies[len(latencies) // 2] * 1000,
-        "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
-        "requests": requests,
-        "errors": dict(errors),
-    }
 
 
 # ---- DSPy without a server
@@ -306,9 +277,12 @@ def report(found: dict[str, Any]) -> Iterator[str]:
     if "throughput" in found:
         rows = dict(found["throughput"])
         yield f"start to ready {rows.pop('ready_seconds'):.2f} s; ceiling {rows.pop('ceiling_per_second'):.0f}/s"
+        alone = rows.pop("provider alone")
+        shown = f"{alone['per_second']:6.1f}/s   p50 {alone['p50_ms']:.1f} ms   p99 {alone['p99_ms']:.0f} ms"
+        yield f"provider alone {shown}"
         for name, row in rows.items():
             yield (
-                f"{name:14} {row['per_second']:6.1f}/s   p50 {row['p50_ms']:.0f} ms   p99 {row['p99_ms']:.0f} ms   "
+                f"{name:14} {row['per_second']:6.1f}/s   p50 {row['p50_ms']:.1f} ms   p99 {row['p99_ms']:.0f} ms   "
                 f"server CPU {row['server_cpu_ms']:.2f} ms   errors {row['errors'] or 0}"
             )
     for engine, row in found.get("bare", {}).items():
@@ -337,14 +311,10 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.3, help="the provider's, in seconds")
     parser.add_argument("--memory-requests", type=int, default=20_000)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--load", help=argparse.SUPPRESS)
     parser.add_argument("--bare-dspy", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.load or arguments.bare_dspy:
-        from slipway_server import loop
-
-        work = load(**json.loads(arguments.load)) if arguments.load else bare_dspy(**json.loads(arguments.bare_dspy))
-        print(json.dumps(loop.run(work)))
+    if arguments.bare_dspy:
+        print(json.dumps(asyncio.run(bare_dspy(**json.loads(arguments.bare_dspy)))))
         return
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), arguments.callers, arguments.seconds, arguments.latency, arguments.memory_requests)
