@@ -151,10 +151,11 @@ async def test_nothing_listens(deployed: Any) -> None:
 async def test_a_429_is_absorbed_and_the_receipt_says_so(deployed: Any, form: str) -> None:
     async with deployed(lm_pacing="off", lm_max_attempts=5) as deployment:
         deployment.provider.configure(rpm=600, burst_seconds=0.1, retry_after=form)
-        await deployment.ask()
-        receipt = (await deployment.ask()).receipt
+        before, receipt = 0, (await deployment.ask()).receipt
+        while not receipt.waits and before < 50:  # a busy machine asks more slowly than the quota refills
+            before, receipt = len(deployment.provider.ledger.entries), (await deployment.ask()).receipt
         assert receipt.lm_calls == 1
-        assert receipt.attempts == len(deployment.provider.ledger.entries) - 1 >= 2
+        assert receipt.attempts == len(deployment.provider.ledger.entries) - before >= 2
         (wait,) = receipt.waits
         assert wait.kind == "retry"
         assert wait.duration.ToMilliseconds() >= {"right": 1000, "decimal": 50, "ms": 50}.get(form, 0)
