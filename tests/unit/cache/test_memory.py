@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +63,9 @@ def test_forms_count_against_the_limit_and_go_with_their_value(steps: list[tuple
             tier.keep(old, "late", (old.value[:2],))
         assert tier.size_bytes <= limit
     held_now = [held for key in "abcd" if (held := tier.held(key)) is not None]
-    assert tier.size_bytes == sum(held.size_bytes for held in held_now)
+    parts = [part for held in held_now for part in (held.value, *itertools.chain(*held.forms.values()))]
+    entries = sum(1 + len(held.forms) for held in held_now)
+    assert tier.size_bytes == sum(map(len, parts)) + entries * ENTRY_OVERHEAD_BYTES
     for held in held_now:
         assert all(form[0] == held.value[:2] for form in held.forms.values())
 
@@ -73,3 +78,11 @@ def test_a_form_is_not_younger_than_its_value() -> None:
     tier.keep(tier.held("a"), "form", (b"y",))
     now[0] = 60.0
     assert tier.held("a") is None
+
+
+def test_entries_are_left_out_of_collections_of_garbage() -> None:
+    tier = MemoryTier(1_000_000)
+    for number in range(100):
+        tier.put(str(number), b"x")
+    gc.collect()
+    assert not any(gc.is_tracked(entry) for entry in tier._entries.values())

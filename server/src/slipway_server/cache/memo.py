@@ -72,7 +72,7 @@ class AnswerMemo:
             if value is None:
                 metrics.CACHE_LOOKUPS.labels(KIND, "miss").inc()
                 return None
-            held = memory.held(digest) or Held(digest, value, since=0.0)  # too large to be held
+            held = memory.held(digest) or Held(digest, (value, 0.0))  # too large to be held
         count(KIND, "memo")
         return Remembered(held, memory)
 

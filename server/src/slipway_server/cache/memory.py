@@ -18,28 +18,30 @@ from types import MappingProxyType
 from slipway_server.telemetry import metrics
 
 ENTRY_OVERHEAD_BYTES = 320
-"""What an entry takes beside its value: digest, object, dictionary slot (measured with sys.getsizeof, rounded up)."""
+"""What an entry takes beside its value: digest, tuple, dictionary slot (measured with sys.getsizeof, rounded up)."""
 
 Form = tuple[bytes, ...]
 """What was made of a value, in parts."""
+
+_Entry = tuple[bytes, float]
+"""Value and time. A plain tuple is left out of collections of garbage; objects of our own, by the hundred thousand,
+would be looked at by each."""
 
 _NO_FORMS: Mapping[str, Form] = MappingProxyType({})
 
 
 class Held:
-    """An entry. `forms`: what was made of its value, by name."""
+    """An entry as it was found. `forms`: what was made of its value, by name."""
 
-    __slots__ = ("digest", "forms", "since", "value")
+    __slots__ = ("digest", "entry", "forms")
 
-    def __init__(self, digest: str, value: bytes, since: float) -> None:
-        self.digest, self.value, self.since = digest, value, since
-        self.forms = _NO_FORMS
+    def __init__(self, digest: str, entry: _Entry, forms: Mapping[str, Form] = _NO_FORMS) -> None:
+        self.digest, self.entry, self.forms = digest, entry, forms
 
     @property
-    def size_bytes(self) -> int:
-        """As it counts against the tier's limit."""
-        forms = sum(ENTRY_OVERHEAD_BYTES + sum(map(len, form)) for form in self.forms.values())
-        return ENTRY_OVERHEAD_BYTES + len(self.value) + forms
+    def value(self) -> bytes:
+        """The bytes that were put."""
+        return self.entry[0]
 
 
 class MemoryTier:
@@ -57,7 +59,8 @@ class MemoryTier:
         self._limit = limit_bytes
         self._ttl = ttl_seconds
         self._clock = clock
-        self._entries: OrderedDict[str, Held] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._forms: dict[str, Mapping[str, Form]] = {}
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -77,11 +80,11 @@ class MemoryTier:
             found = self._entries.get(digest)
             if found is None:
                 return None
-            if self._ttl is not None and self._clock() - found.since >= self._ttl:
+            if self._ttl is not None and self._clock() - found[1] >= self._ttl:
                 self._remove(digest)
                 return None
             self._entries.move_to_end(digest)
-            return found
+            return Held(digest, found, self._forms.get(digest, _NO_FORMS))
 
     def put(self, digest: str, value: bytes) -> None:
         """Remember `value`, and forget the least recently used ones beyond the limit."""
@@ -89,25 +92,32 @@ class MemoryTier:
             return
         with self._lock:
             self._remove(digest)
-            self._add(Held(digest, value, self._clock()))
+            self._add(digest, (value, self._clock()), _NO_FORMS)
         metrics.CACHE_MEMORY_BYTES.set(self._bytes)
 
     def keep(self, held: Held, name: str, form: Form) -> None:
         """Remember what was made of `held`, unless that has been forgotten or replaced meanwhile."""
         with self._lock:
-            if self._entries.get(held.digest) is held:
+            if self._entries.get(held.digest) is held.entry:
+                forms = {**self._forms.get(held.digest, _NO_FORMS), name: form}
                 self._remove(held.digest)
-                held.forms = {**held.forms, name: form}
-                self._add(held)
+                self._add(held.digest, held.entry, forms)
         metrics.CACHE_MEMORY_BYTES.set(self._bytes)
 
-    def _add(self, held: Held) -> None:
-        self._entries[held.digest] = held
-        self._bytes += held.size_bytes
+    def _add(self, digest: str, entry: _Entry, forms: Mapping[str, Form]) -> None:
+        self._entries[digest] = entry
+        if forms:
+            self._forms[digest] = forms
+        self._bytes += _size_bytes(entry, forms)
         while self._bytes > self._limit:
             self._remove(next(iter(self._entries)))
 
     def _remove(self, digest: str) -> None:
         found = self._entries.pop(digest, None)
         if found is not None:
-            self._bytes -= found.size_bytes
+            self._bytes -= _size_bytes(found, self._forms.pop(digest, _NO_FORMS))
+
+
+def _size_bytes(entry: _Entry, forms: Mapping[str, Form]) -> int:
+    parts = [entry[0], *(part for form in forms.values() for part in form)]
+    return sum(map(len, parts)) + ENTRY_OVERHEAD_BYTES * (1 + len(forms))
