@@ -3,17 +3,17 @@
 
     python bench/cache.py [--write] [--entries 500] [--no-network]
 
-Places: the local disk, tmpfs, and one GlusterFS volume mounted twice (root and Debian's packages; `scripts/glusterfs
+Places: the local disk, tmpfs, and a GlusterFS volume mounted twice (root and Debian's packages; `scripts/glusterfs
 install`), of which every other process uses the other mount. Each process puts entries of a typical size, waits for the
-others, then gets what all of them have put. Then, on the network, what sharing is worth to two hosts
-(bench/cache_hosts.py). Entries are written through to the disk where SLIPWAY_CACHE_FSYNC says so, as in a server.
-`--write` replaces the tables in docs/cache.md.
+others, then gets what all of them have put. Then, on the network, what one operation costs (bench/cache_requests.py),
+also with the options that make gets cheapest, and what sharing is worth to two hosts (bench/cache_hosts.py). Last, what
+a look-up costs through the whole stack (bench/cache_stacks.py). Entries are written through to the disk where
+SLIPWAY_CACHE_FSYNC says so, as in a server. `--write` replaces the tables in docs/cache.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import platform
 import secrets
@@ -28,17 +28,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cache_hosts
+import cache_requests
+import cache_stacks
 import orjson
-from cache_hosts import hosts
-from cache_stores import CELL_SECONDS, ROOT, STORES, TEXT, enter, key_of, meet, network, record, together
-from dspy.clients.cache import Cache
+from cache_stores import CELL_SECONDS, ROOT, STORES, enter, key_of, meet, network, record, together
 
-from slipway_server.cache import AnswerMemo, CacheConfig, SharedCache
 from slipway_server.config import load_settings
 
 DOCS = ROOT / "docs" / "cache.md"
 BEGIN, END = "<!-- begin: bench/cache.py -->", "<!-- end: bench/cache.py -->"
 PROCESSES = (1, 2, 4, 8)
+METADATA_CACHE = "metadata-cache"
+"""GlusterFS' own group of options that lets a host remember files for ten minutes. docs/cache.md advises against it."""
 
 
 @dataclass
@@ -60,7 +62,7 @@ def work(folder: Path, me: int, barrier: Any, out: Any, store_name: str, all_of_
     try:
         store = STORES[store_name](enter(folder))
     except Exception as error:
-        store, found.failed, found.faults = None, 1, [repr(error)]
+        store, found.failed, found.faults = None, 1, [repr(error)[:100]]
     meet(barrier)
     deadline = time.monotonic() + CELL_SECONDS
     for number in range(entries if store else 0):
@@ -88,7 +90,7 @@ def _timed(times: list[float], found: Found, call: Callable[[], Any]) -> Any:
         return call()
     except Exception as error:
         found.failed += 1
-        found.faults = [repr(error)]
+        found.faults = [repr(error)[:100]]
         return None
     finally:
         times.append(time.perf_counter() - started)
@@ -120,8 +122,9 @@ def compare(place: str, pairs: list[Path], entries: int) -> list[str]:
             found = cell(store, folders, entries)
             shutil.rmtree(folders[0], ignore_errors=True)
             shared = f"{100 * found.right / found.asked:.1f} %" if found.asked else "-"
+            each = f"{1e6 * sum(found.gets) / found.right:,.0f}" if found.right else "-"
             row = [place, count, store, *_percentiles(found.gets), *_percentiles(found.puts)]
-            rows.append(_row([*row, shared, found.wrong, found.failed]))
+            rows.append(_row([*row, shared, each, found.wrong, found.failed]))
             print(rows[-1], *set(found.faults), flush=True)
     return rows
 
@@ -136,7 +139,7 @@ def _row(cells: list[Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-# ---- what a process holds, and what a look-up costs as DSPy makes it
+# ---- what a process holds
 
 
 def held(store: str, folder: Path, entries: int = 1000, threads: int = 32) -> str:
@@ -167,64 +170,6 @@ def _open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def lookups(folder: Path) -> list[str]:
-    """Microseconds per look-up through the interface that DSPy uses, and per remembered answer."""
-    request = {
-        "model": "openai/m",
-        "messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": TEXT}],
-        "temperature": 0.0,
-        "_fn_identifier": "dspy.clients.lm.alitellm_completion",
-    }
-    settings = load_settings({"cache_dir": folder / "ours", "cache_answers": True}, environ={})
-    ours = SharedCache(CacheConfig.from_settings(settings))
-    without_memory = SharedCache(CacheConfig.from_settings(settings.model_copy(update={"cache_memory_bytes": 0})))
-    stock = Cache(True, True, str(folder / "stock"), 30_000_000_000, 1000)
-    stock_disk = Cache(True, False, str(folder / "stock"), 30_000_000_000, 1000)
-    for one in (ours, stock):
-        one.put(request, record("x"))
-    asyncio.run(ours.volume.flush())
-    digest = ours.keys.of_request(request)
-
-    async def read_many(count: int) -> float:
-        started = time.perf_counter()
-        for _ in range(count):
-            await without_memory.read(digest)
-        return (time.perf_counter() - started) / count
-
-    async def recall(count: int) -> float:
-        memo, inputs = AnswerMemo(ours), {"question": "What is a slipway?"}
-        await memo.put("d" * 64, inputs, "v1", {"outputs": {"answer": "A ramp."}, "citations": [["1", "Ships", 0.9]]})
-        started = time.perf_counter()
-        for _ in range(count):
-            await memo.get("d" * 64, inputs, "v1")
-        return (time.perf_counter() - started) / count
-
-    return [
-        _row(["memory, through get()", _micros(lambda: ours.get(request)), _micros(lambda: stock.get(request))]),
-        _row(
-            [
-                "disk, through get() in a thread",
-                _micros(lambda: without_memory.get(request)),
-                _micros(lambda: stock_disk.get(request)),
-            ]
-        ),
-        _row(["disk, awaited on the loop", f"{1e6 * min(asyncio.run(read_many(500)) for _ in range(5)):.0f}", "-"]),
-        _row(["whole answer (memo), memory", f"{1e6 * min(asyncio.run(recall(2000)) for _ in range(5)):.0f}", "-"]),
-    ]
-
-
-def _micros(call: Callable[[], Any], count: int = 1000) -> str:
-    """Best of five rounds: others use the machine too."""
-    assert call() is not None
-    rounds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        for _ in range(count):
-            call()
-        rounds.append((time.perf_counter() - started) / count)
-    return f"{1e6 * min(rounds):.0f}"
-
-
 def main() -> None:
     """Print the tables; with --write also into docs/cache.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -238,22 +183,40 @@ def main() -> None:
         f"{len(orjson.dumps(record('k' * 64))):,} bytes per entry; µs. SLIPWAY_CACHE_FSYNC is "
         f"{'on' if load_settings().cache_fsync else 'off'}.",
         "",
-        _row(["place", "processes", "store", "get p50", "p99", "put p50", "p99", "found", "wrong", "failed"]),
-        _row(["---"] * 10),
+        _row(
+            [
+                "place",
+                "processes",
+                "store",
+                "get p50",
+                "p99",
+                "put p50",
+                "p99",
+                "found",
+                "per entry found",
+                "wrong",
+                "failed",
+            ]
+        ),
+        _row(["---"] * 11),
     ]
+    costs, shared, looked_up = cache_requests.head(), cache_hosts.head(), cache_stacks.head()
     with tempfile.TemporaryDirectory() as disk, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
         if not options.only_network:
             lines += compare("local disk", [Path(disk)], options.entries)
             lines += compare("tmpfs", [Path(memory)], options.entries)
-        with network(Path(disk) / "network") as mounts:
-            if mounts and not options.no_network:
-                lines += compare("GlusterFS, two mounts", mounts, max(20, options.entries // 5))
-                lines += ["", *hosts(mounts)]
-            else:
-                lines += ["", "No network file system in this run."]
+            looked_up += cache_stacks.stacks("local disk", Path(disk) / "stacks")
+        for profile in [] if options.no_network else ["", METADATA_CACHE]:
+            with network(Path(disk) / f"network-{profile}", profile) as mounts:
+                if mounts:
+                    costs += cache_requests.requests(profile or "as installed", mounts)
+                if mounts and not profile:
+                    lines += compare("GlusterFS, two mounts", mounts, max(20, options.entries // 5))
+                    shared += cache_hosts.hosts(mounts)
+                    looked_up += cache_stacks.stacks("GlusterFS", mounts[0] / "stacks")
+        lines += ["", *costs, "", *shared, "", *looked_up]
         lines += ["", _row(["store", "1,000 entries on disk", "files held open by 32 threads"]), _row(["---"] * 3)]
         lines += [held(store, Path(disk) / f"held-{store}") for store in STORES]
-        lines += ["", _row(["look-up, µs", "Slipway", "DSPy's cache"]), _row(["---"] * 3), *lookups(Path(disk))]
     print("\n" + "\n".join(lines))
     if options.write:
         text = DOCS.read_text()

@@ -60,7 +60,7 @@ class Guarded:
             return call(*arguments)
         except Exception as error:
             self._host.failed += 1
-            self._host.faults.add(repr(error))
+            self._host.faults.add(repr(error)[:100])
             return None
 
 
@@ -126,18 +126,23 @@ def answer(store: Guarded, host: Host) -> None:
     host.answer_seconds = time.perf_counter() - started
 
 
-def hosts(mounts: list[Path]) -> list[str]:
-    """The table, one row per store, and what it means."""
-    head = ["two hosts", "own entries put, the other's got", "found of the other's", "raised"]
-    head += [f"the second host's {ENTRIES} answers", "upstream calls for them"]
-    rows = [
+def head() -> list[str]:
+    """The table's head, and what it means."""
+    columns = ["two hosts", "own entries put, the other's got", "found of the other's", "raised"]
+    columns += [f"the second host's {ENTRIES} answers", "upstream calls for them"]
+    return [
         f"Two hosts with the cache open all the time: {ENTRIES} entries each, put by one and got by the other; then "
         f"{ENTRIES} questions that the first host has",
         f"just answered, asked of the second, {CALLERS} at once. An upstream call takes {UPSTREAM_SECONDS} s.",
         "",
-        _row(head),
-        _row(["---"] * len(head)),
+        _row(columns),
+        _row(["---"] * len(columns)),
     ]
+
+
+def hosts(mounts: list[Path]) -> list[str]:
+    """The rows of the table."""
+    rows = []
     for store in STORES:
         name = f"hosts-{secrets.token_hex(4)}"
         folders = [mount / name for mount in mounts]

@@ -131,13 +131,13 @@ def meet(barrier: Any, seconds: float = 2 * CELL_SECONDS) -> None:
 
 
 @contextmanager
-def network(folder: Path) -> Iterator[list[Path] | None]:
-    """The two mounts of a GlusterFS volume, or None where it cannot run."""
+def network(folder: Path, profile: str) -> Iterator[list[Path] | None]:
+    """The two mounts of a GlusterFS volume with a group of options, or None where it cannot run."""
     if os.geteuid() != 0 or shutil.which("glusterd") is None:
         yield None
         return
     folder.mkdir()
-    environment = {**os.environ, "BRICK": str(folder / "brick")}
+    environment = {**os.environ, "BRICK": str(folder / "brick"), "PROFILE": profile}
     process = subprocess.Popen([ROOT / "scripts" / "glusterfs", "run", folder], env=environment)
     try:
         for _ in range(240):
