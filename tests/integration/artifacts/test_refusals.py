@@ -111,7 +111,7 @@ async def serving(settings: Settings) -> AsyncIterator[ProgramService]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 

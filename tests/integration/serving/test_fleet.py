@@ -87,7 +87,7 @@ async def test_a_killed_pod_costs_one_more_call_and_nobody_elses_answer(provider
     provider.configure(latency_seconds=1.0)
     leader, *others = pods
     lost = asyncio.gather(*(leader.client.ask(QUESTION, deadline_seconds=5) for _ in range(20)), return_exceptions=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while provider.in_flight == 0:
             await asyncio.sleep(0.01)
     waiting = asyncio.gather(*(others[number % 2].client.ask(QUESTION) for number in range(40)))

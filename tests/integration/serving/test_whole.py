@@ -181,8 +181,8 @@ async def test_an_embedder_that_went_away_is_unavailable(
 async def test_a_caller_that_goes_away_stops_the_upstream_request(whole: Any, provider: Provider, how: str) -> None:
     provider.configure(fault="hang")
     async with whole() as client:
-        call = asyncio.create_task(client.ask(QUESTION, deadline_seconds=1 if how == "deadline" else 20))
-        async with asyncio.timeout(10):
+        call = asyncio.create_task(client.ask(QUESTION, deadline_seconds=3 if how == "deadline" else 60))
+        async with asyncio.timeout(60):
             while not provider.in_flight:
                 await asyncio.sleep(0.01)
             if how == "cancel":

@@ -178,7 +178,7 @@ async def test_html_garbage_reset_and_cut(client: httpx.AsyncClient) -> None:
 async def test_a_hang_ends_when_the_client_goes_away(client: httpx.AsyncClient) -> None:
     async with serving(fault="hang") as provider:
         with pytest.raises(httpx.ReadTimeout):
-            await client.post(f"{provider.base_url}/chat/completions", json=ASK, timeout=0.1)
+            await client.post(f"{provider.base_url}/chat/completions", json=ASK, timeout=httpx.Timeout(30, read=0.1))
         await until(lambda: provider.ledger.count(outcome="hang") == 1)
 
 
