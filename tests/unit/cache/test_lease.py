@@ -118,21 +118,33 @@ def test_racing_acquisitions_have_one_winner(tmp_path: Path) -> None:
         leases.close()
 
 
-def test_a_lease_that_nobody_won_is_tried_for_again(tmp_path: Path) -> None:
+class Undoes(FileOps):
     """GlusterFS tells both of two racers now and then that the file exists, and removes it."""
 
-    class Undoes(FileOps):
-        undone = 0
+    def __init__(self) -> None:
+        self.undone: set[str] = set()
 
-        def create(self, path: str, data: bytes, *, mode: int, fsync: bool) -> None:
-            if path.endswith(NAME) and self.undone < 2:
-                self.undone += 1
-                raise FileExistsError(errno.EEXIST, "undone")
-            super().create(path, data, mode=mode, fsync=fsync)
+    def create(self, path: str, data: bytes, *, mode: int, fsync: bool) -> None:
+        if "/leases/" in path and path not in self.undone:
+            self.undone.add(path)
+            raise FileExistsError(errno.EEXIST, "undone")
+        super().create(path, data, mode=mode, fsync=fsync)
 
+
+def test_a_lease_that_nobody_won_is_tried_for_again(tmp_path: Path) -> None:
     leases = Leases(DiskStore(tmp_path, ops=Undoes()), beat_seconds=3600)
     assert isinstance(leases.acquire(NAME), Lease)
     leases.close()
+
+
+def test_a_takeover_that_nobody_won_is_tried_for_again(tmp_path: Path, pods: list[Leases]) -> None:
+    assert isinstance(pods[0].acquire(NAME), Lease)
+    held = pods[1].look(NAME)
+    assert isinstance(held, Held)
+    unlucky = Leases(DiskStore(tmp_path, ops=Undoes()), beat_seconds=3600)
+    assert isinstance(unlucky.take_over(NAME, held), Lease)
+    assert pods[1].take_over(NAME, held) is None
+    unlucky.close()
 
 
 def test_who_was_replaced_removes_nothing(pods: list[Leases]) -> None:

@@ -125,11 +125,7 @@ class Leases:
         """
         self._live()
         marker = f"{self._path(name)}.{hashlib.sha256(held.content).hexdigest()[:16]}"
-        try:
-            self._store.ops.create(marker, b"", mode=self._mode, fsync=False)
-        except FileExistsError:
-            return None
-        if self._content(self._path(name)) != held.content:
+        if not self._made(marker) or self._content(self._path(name)) != held.content:
             return None
         lease = self._new(name)
         temporary = self._store.temporary()
@@ -184,6 +180,18 @@ class Leases:
 
     def _path(self, name: str) -> str:
         return self._store.folder.path(LEASES, name)
+
+    def _made(self, marker: str) -> bool:
+        """Whether this process is the one that makes the file. Where nobody was (GlusterFS), it tries again."""
+        for _ in range(2):
+            try:
+                self._store.ops.create(marker, b"", mode=self._mode, fsync=False)
+            except FileExistsError:
+                if self._content(marker) is not None:
+                    return False
+            else:
+                return True
+        return False
 
     def _content(self, path: str) -> bytes | None:
         try:
