@@ -123,7 +123,7 @@ async def test_hanging_writes_delay_no_answer(caches, ops) -> None:
     started = time.perf_counter()
     for index in range(200):
         shared.put({**ASK, "n": index}, ANSWER)
-    assert time.perf_counter() - started < 2  # waiting for any of them would take for ever
+    assert time.perf_counter() - started < 20  # waiting for any of them would take for ever
     ops.recover()
     await flushed(shared)
     assert ops.calls["replace"] >= 200
