@@ -14,6 +14,8 @@ import pytest
 from slipway_server import request
 from slipway_server.cache import AnswerMemo, care, deferred, volume
 from slipway_server.cache.breaker import Breaker
+from slipway_server.cache.shared import to_json
+from slipway_server.telemetry import metrics
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 ANSWER = {"_dspy_format": "x", "outputs": ["Paris"], "usage": {"prompt_tokens": 3}}
@@ -39,6 +41,22 @@ async def test_tiers(caches) -> None:
     assert await lookup(two) == (ANSWER, "disk")
     assert await lookup(two) == (ANSWER, "memory")
     assert await lookup(two, use_cache=False) == (None, "bypass")
+
+
+async def test_bytes_are_counted_as_they_reach_the_volume(caches) -> None:
+    def counted() -> tuple[float, float]:
+        read, written = (metrics.CACHE_VOLUME_BYTES.labels(operation) for operation in ("read", "write"))
+        return read._value.get(), written._value.get()
+
+    one, two = caches(), caches()
+    read, written = counted()
+    one.put(ASK, ANSWER)
+    await flushed(one)
+    size = len(to_json(ANSWER) or b"")
+    assert counted() == (read, written + size)
+    await lookup(two)
+    await lookup(two)  # from memory
+    assert counted() == (read + size, written + size)
 
 
 async def test_values_are_not_shared(caches) -> None:

@@ -179,9 +179,12 @@ class Volume:
         """The value, or why there is none; blocks, so only for a worker."""
         with metrics.CACHE_VOLUME_SECONDS.labels("read").time():
             try:
-                return self.store.get(digest)
+                found = self.store.get(digest)
             except ConfigInvalid:
                 return Miss.DENIED
+        if not isinstance(found, Miss):
+            metrics.CACHE_VOLUME_BYTES.labels("read").inc(len(found))
+        return found
 
     def _put(self, digest: str, value: bytes, done: Future[None]) -> None:
         started = time.perf_counter()
@@ -193,6 +196,7 @@ class Volume:
             metrics.CACHE_WRITES.labels(Miss.DENIED).inc()
         else:
             metrics.CACHE_WRITES.labels("written").inc()
+            metrics.CACHE_VOLUME_BYTES.labels("write").inc(len(value))
             metrics.CACHE_VOLUME_SECONDS.labels("write").observe(time.perf_counter() - started)
         finally:
             self._wrote(value, done)

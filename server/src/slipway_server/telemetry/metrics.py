@@ -123,6 +123,9 @@ CACHE_LOOKUPS = _counter(
 CACHE_MISSES = _counter("slipway_cache_misses_total", "Reads of the volume that gave nothing, by reason.", "reason")
 CACHE_WRITES = _counter("slipway_cache_writes_total", "Entries to be written to the volume, by outcome.", "outcome")
 CACHE_SKIPPED = _counter("slipway_cache_skipped_total", "Requests that cannot be cached, by reason.", "reason")
+CACHE_VOLUME_BYTES = _counter(
+    "slipway_cache_volume_bytes_total", "Bytes of values read from the volume and written to it.", "operation"
+)
 CACHE_VOLUME_SECONDS = _seconds("slipway_cache_volume_seconds", "Time per operation on the volume.", "operation")
 CACHE_VOLUME_OPEN = _gauge("slipway_cache_breaker_open", "1 while the volume hangs and is left alone.")
 CACHE_MEMORY_BYTES = _gauge("slipway_cache_memory_bytes", "Bytes held by the memory tier.")
