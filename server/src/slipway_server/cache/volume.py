@@ -162,7 +162,8 @@ class Volume:
 
     async def _ended(self, future: Future[T], budget_seconds: float | None = None) -> T | Miss:
         try:
-            found = await asyncio.wait_for(asyncio.wrap_future(future), budget_seconds or self._budget)
+            async with asyncio.timeout(budget_seconds or self._budget):  # wait_for takes a turn of the loop more
+                found = await asyncio.wrap_future(future)
         except TimeoutError:
             return self._gave_up(future)
         self._breaker.answered()
