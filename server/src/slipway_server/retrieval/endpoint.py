@@ -155,10 +155,10 @@ class EndpointEmbedder:
             response = await self._client.post(url, content=orjson.dumps(body), headers=headers, timeout=timeout)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise EmbedderUnavailable(
-                f"The embedding endpoint {self._config.base_url} does not answer ({type(error).__name__})"
+                f"The embedding endpoint (SLIPWAY_EMBEDDING_BASE_URL) does not answer ({type(error).__name__})"
             ) from error
         if response.status_code != httpx.codes.OK:
-            raise refused(response, self._config.base_url, self._config.model)
+            raise refused(response, self._config.model)
         return response.content
 
     async def _key(self) -> str | None:

@@ -46,27 +46,27 @@ def retrying(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
     )
 
 
-def refused(response: httpx.Response, endpoint: str, model: str) -> SlipwayError:
-    """The catalogue's error for an answer that is not 200."""
+def refused(response: httpx.Response, model: str) -> SlipwayError:
+    """The catalogue's error for an answer that is not 200; names no address, since callers see it."""
     status, code = response.status_code, _error_code(response)
     if status in (401, 403):
-        return ProviderAuth(f"The embedding endpoint {endpoint} refuses the key; check SLIPWAY_EMBEDDING_API_KEY")
+        return ProviderAuth("The embedding endpoint refuses the key; check SLIPWAY_EMBEDDING_API_KEY")
     if status == 402 or code in BILLING_CODES:
-        return ProviderBilling(f"The account at the embedding endpoint {endpoint} has no quota left")
+        return ProviderBilling("The account at the embedding endpoint (SLIPWAY_EMBEDDING_BASE_URL) has no quota left")
     if status == 404:
         return ProviderModelUnknown(
-            f"The embedding endpoint {endpoint} knows no model {model[:60]}; check SLIPWAY_EMBEDDING_MODEL and "
+            f"The embedding endpoint knows no model {model[:60]}; check SLIPWAY_EMBEDDING_MODEL and "
             "SLIPWAY_EMBEDDING_BASE_URL"
         )
     if status == 429:
         after = retry_after_seconds(response)
-        return EmbedderRateLimited(f"The embedding endpoint {endpoint} is rate limited", retry_after_seconds=after)
+        return EmbedderRateLimited("The embedding endpoint is rate limited", retry_after_seconds=after)
     if status in (408, 409, 425) or status >= 500:
         return EmbedderUnavailable(
-            f"The embedding endpoint {endpoint} fails (HTTP {status})",
+            f"The embedding endpoint (SLIPWAY_EMBEDDING_BASE_URL) fails (HTTP {status})",
             retry_after_seconds=retry_after_seconds(response),
         )
-    return ProviderRejected(f"The embedding endpoint {endpoint} refuses the request (HTTP {status})")
+    return ProviderRejected(f"The embedding endpoint (SLIPWAY_EMBEDDING_BASE_URL) refuses the request (HTTP {status})")
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:
