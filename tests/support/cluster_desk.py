@@ -57,7 +57,7 @@ class Desk:
         inherited = {key: value for key, value in kubectl.environ.items() if not key.startswith("SLIPWAY_")}
         path = f"{tools}:{Path(sys.executable).parent}:{inherited['PATH']}"
         self._environ = inherited | {"PATH": path, "HOME": str(folder), "KUBECONFIG": str(config), "NO_COLOR": "1"}
-        self._run(f"kubectl config set-context --current --namespace={namespace}")
+        self._run(f"kubectl config set-context --current --namespace={namespace}", {})
 
     def type(self, heading: str, meant: str, here: Mapping[str, str] | None = None) -> str:
         """Type the next command of a section, which must be about `meant`; what it prints. Raises Refused.
@@ -67,18 +67,19 @@ class Desk:
         command = next((command for section, command in self._left if section == heading), "nothing more")
         assert meant in command, f"{heading} says {command}"
         self._left.remove((heading, command))
-        for name, real in (here or {}).items():
-            command = command.replace(name, real)
-        return self._run(command)
+        return self._run(command, here or {})
 
-    def again(self, heading: str, meant: str) -> str:
+    def again(self, heading: str, meant: str, here: Mapping[str, str] | None = None) -> str:
         """Type a command once more. Raises Refused."""
-        return self._run(next(command for section, command in self._all if section == heading and meant in command))
+        [command] = (command for section, command in self._all if section == heading and meant in command)
+        return self._run(command, here or {})
 
     def finished(self) -> None:
         """All that the module was to type has been typed."""
         assert not self._left, self._left
 
-    def _run(self, command: str) -> str:
+    def _run(self, command: str, here: Mapping[str, str]) -> str:
+        for name, real in here.items():
+            command = command.replace(name, real)
         where = f"cd {shlex.quote(str(self.folder))}"
         return run("bash", "-euc", f"{where}; {command}", environ=self._environ, seconds=SECONDS)
