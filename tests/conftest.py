@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterator
 
@@ -31,6 +32,18 @@ def blockbuster() -> Iterator[BlockBuster]:
     """Raises BlockingError where slipway_server blocks a running event loop."""
     with blockbuster_ctx("slipway_server") as guard:
         yield guard
+
+
+@pytest.fixture(autouse=True)
+def logs_as_found() -> Iterator[None]:
+    """Ends what a command that ran in the test's process set up: its log goes to a stream that is closed by then."""
+    loggers = (logging.getLogger(), logging.getLogger("slipway_server"))
+    before = [(logger, logger.level) for logger in loggers]
+    yield
+    for logger, level in before:
+        logger.setLevel(level)
+    for handler in [one for one in loggers[0].handlers if type(one) is logging.StreamHandler]:
+        loggers[0].removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)
