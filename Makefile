@@ -28,7 +28,7 @@ test-all: test   ## and the long ones
 test-cluster: $(STAMP) ## on a real Kubernetes: one given by KUBECONFIG and SLIPWAY_TEST_IMAGE, or one that it starts here
 	scripts/chart-tools && { [ -n "$$SLIPWAY_TEST_IMAGE" ] || \
 	  { scripts/image serve && scripts/image full && VOLUMES=glusterfs tests/cluster/cluster build; }; } || echo "not on this machine: the tests skip"
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m cluster tests/cluster --durations=15
 
 lint: $(STAMP)   ## ruff, mypy --strict, buf
 	$(BIN)/ruff check .
