@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -15,8 +14,6 @@ from pathlib import Path
 import pytest
 
 SECONDS = 90
-"""What it may take on a machine of its own, told from its CPU time: other work makes it wait longer."""
-HANGS_AFTER_SECONDS = 270
 
 
 def typing() -> dict[str, str]:
@@ -34,14 +31,9 @@ def demo(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProc
         env=typing() | environment,
         capture_output=True,
         text=True,
-        timeout=HANGS_AFTER_SECONDS,
+        timeout=SECONDS,
         check=False,
     )
-
-
-def cpu_seconds_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +43,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def output(workplace: Path) -> str:
-    before = cpu_seconds_of_children()
     done = demo(cwd=workplace)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert cpu_seconds_of_children() - before < SECONDS
     return done.stdout
 
 

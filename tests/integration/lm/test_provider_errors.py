@@ -82,7 +82,7 @@ async def test_a_retry_after_beyond_the_cap_fails_at_once(
     started = time.monotonic()
     with pytest.raises(SlipwayError) as caught:
         await ask(stack)
-    assert time.monotonic() - started < 15  # obeying it would take 30 s at least
+    assert time.monotonic() - started < 5  # obeying it would take 30 s at least
     assert (caught.value.code, caught.value.reason) == (Code.RESOURCE_EXHAUSTED, "PROVIDER_RATE_LIMITED")
     assert caught.value.retry_after_seconds is not None
     assert 30 <= caught.value.retry_after_seconds <= 3600
@@ -121,7 +121,7 @@ async def test_a_hang_ends_with_the_deadline(provider: Provider, open_lm: Open, 
     started = time.monotonic()
     with request.opened(RequestContext(deadline=started + 0.3)), pytest.raises(SlipwayError) as caught:
         await ask(stack)
-    assert 0.25 < time.monotonic() - started < 30  # an attempt may take 120 s
+    assert 0.25 < time.monotonic() - started < 5  # an attempt may take 120 s
     assert (caught.value.code, caught.value.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
     assert stack.governor.gate.in_flight == 0
 

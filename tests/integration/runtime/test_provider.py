@@ -114,7 +114,7 @@ async def test_the_deadline_bounds_a_hanging_provider(
         started = time.monotonic()
         with pytest.raises(DeadlineTooShort):
             await service.predict(QUESTION, in_seconds(0.5))
-        assert time.monotonic() - started < 30  # an attempt may take 120 s
+        assert time.monotonic() - started < 5  # an attempt may take 120 s
         await _until(lambda: provider.in_flight == 0)
 
 

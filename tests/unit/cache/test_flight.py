@@ -149,7 +149,7 @@ async def test_a_dead_leader_of_another_pod_is_replaced_after_the_lease(caches) 
     found = await asyncio.gather(*[call(pods[i % 2], upstream) for i in range(20)])
     assert {answer for answer, _ in found} == {1}
     assert upstream.calls == 1
-    assert 0.5 < time.monotonic() - started < 60  # the dead leader's lease holds for an hour
+    assert 0.5 < time.monotonic() - started < 10  # the dead leader's lease holds for an hour
 
 
 def die_while_replacing(store: DiskStore, name: str) -> None:
@@ -173,7 +173,7 @@ async def test_followers_wait_within_their_deadlines(caches) -> None:
     deadline = started + 0.3
     found = await asyncio.gather(call(one, upstream, deadline=deadline), call(two, upstream, deadline=deadline))
     assert {tier for _, tier in found} == {"miss"}
-    assert 0.3 <= time.monotonic() - started < 8  # a lease holds for 10 s
+    assert 0.3 <= time.monotonic() - started < 5  # a lease holds for 10 s
 
 
 async def test_an_interactive_call_waits_for_no_batch_call(caches) -> None:

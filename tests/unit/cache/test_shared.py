@@ -131,7 +131,7 @@ async def test_a_hanging_volume_costs_its_budget_and_then_nothing(caches, ops) -
         shared.put(ASK, ANSWER)
         assert await lookup(shared) == (None, "miss")
     assert burst_seconds < 2
-    assert time.perf_counter() - started < 5  # waiting each time would take 10 s
+    assert time.perf_counter() - started < 3  # waiting each time would take 10 s
 
 
 async def test_hanging_writes_delay_no_answer(caches, ops) -> None:
@@ -141,7 +141,7 @@ async def test_hanging_writes_delay_no_answer(caches, ops) -> None:
     started = time.perf_counter()
     for index in range(200):
         shared.put({**ASK, "n": index}, ANSWER)
-    assert time.perf_counter() - started < 20  # waiting for any of them would take for ever
+    assert time.perf_counter() - started < 5  # waiting for any of them would take for ever
     ops.recover()
     await flushed(shared)
     assert ops.calls["replace"] >= 200
