@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from slipway_server.evaluation import statistics
 from slipway_server.evaluation.statistics import compare_scores, interval_of, mean
 
 
@@ -96,3 +98,28 @@ def test_intervals_of_a_difference_cover_what_they_promise() -> None:
         result = compare_scores(first.tolist(), second.tolist())
         held += result.interval.low <= 0.1 <= result.interval.high
     assert 0.90 <= held / 300 <= 0.99
+
+
+def graded(n: int) -> tuple[list[float], list[float]]:
+    dice = random.Random(5)
+    first = [dice.random() for _ in range(n)]
+    return first, [min(1.0, max(0.0, score + dice.gauss(0.01, 0.1))) for score in first]
+
+
+def test_many_graded_scores_are_resampled_in_little_memory() -> None:
+    first, second = graded(1500)
+    tracemalloc.start()
+    try:
+        compare_scores(first, second)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 150e6  # at once it would be a gigabyte
+
+
+def test_what_is_resampled_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = graded(40)
+    monkeypatch.setattr(statistics, "CELLS", 10**9)
+    at_once = compare_scores(first, second)
+    monkeypatch.setattr(statistics, "CELLS", 9_999)
+    assert compare_scores(first, second) == at_once

@@ -23,6 +23,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 SEED = 20_160_616
+CELLS = 1_000_000
+"""Scores that are resampled at once: 10,000 resamples of a few thousand graded scores would take gigabytes."""
 
 Floats = NDArray[np.float64]
 
@@ -108,6 +110,7 @@ def _permutation(differences: Floats) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
+        batch=_at_once(len(differences)),
         rng=np.random.default_rng(SEED),
     )
     return float(result.pvalue)
@@ -120,8 +123,14 @@ def _resampled_means(differences: Floats) -> Floats:
     if len(values) <= n // 8:
         means: Floats = dice.multinomial(n, counts / n, size=RESAMPLES) @ values / n
     else:
-        means = differences[dice.integers(0, n, size=(RESAMPLES, n))].mean(axis=1)
+        sizes = [min(_at_once(n), RESAMPLES - done) for done in range(0, RESAMPLES, _at_once(n))]
+        means = np.concatenate([differences[dice.integers(0, n, size=(size, n))].mean(axis=1) for size in sizes])
     return means
+
+
+def _at_once(n: int) -> int:
+    """Resamples of `n` scores that are made at once."""
+    return max(1, CELLS // n)
 
 
 def _bootstrap(differences: Floats) -> Interval:
