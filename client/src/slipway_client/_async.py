@@ -23,7 +23,7 @@ Response = TypeVar("Response", bound=Message)
 class AsyncSlipwayClient:
     """SlipwayClient for asyncio. Make it inside the event loop that uses it.
 
-        async with AsyncSlipwayClient("slipway.prod.svc:50051") as client:
+        async with AsyncSlipwayClient("answers-slipway-headless.search.svc:50051") as client:
             answers = await asyncio.gather(*(client.ask(question) for question in questions))
 
     Arguments and errors are SlipwayClient's. Cancelling the task cancels the call, also in the server.

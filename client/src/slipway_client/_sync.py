@@ -23,7 +23,7 @@ Response = TypeVar("Response", bound=Message)
 class SlipwayClient:
     """Calls a program that Slipway serves. One client serves any number of threads.
 
-        with SlipwayClient("slipway.prod.svc:50051") as client:
+        with SlipwayClient("answers-slipway-headless.search.svc:50051") as client:
             answer = client.ask("Who wrote it?", deadline_seconds=10)
             print(answer.answer, answer.receipt.artifact)
 
