@@ -74,3 +74,28 @@ def test_forget_says_what_it_removed(folder: str) -> None:
 def test_a_moment_that_is_none_is_refused(folder: str) -> None:
     with pytest.raises(ConfigInvalid, match="write 2026-11-20"):
         output("show", "--dir", folder, "--since", "yesterday")
+
+
+def test_a_moment_may_say_how_far_it_is_from_utc(folder: str) -> None:
+    def answers(since: str) -> int:
+        return len(output("export", "--dir", folder, "--since", since).splitlines())
+
+    assert answers("2026-11-21T12:00") == answers("2026-11-21T14:00+02:00") == 4
+    assert answers("2026-11-21T12:01") == answers("2026-11-21T14:01+02:00") == 1
+
+
+def test_between_two_moments_only_their_days_are_read(folder: str) -> None:
+    days = ("--since", "2026-11-22", "--until", "9999-12-31")
+    assert len(output("export", "--dir", folder, *days).splitlines()) == 1
+    assert output("export", "--dir", folder, "--since", "0001-01-01", "--until", "2026-11-21") == ""
+
+
+def test_the_95th_percentile_of_two_answers_is_the_slower(
+    tmp_path: Path, config: Callable[..., TrafficConfig], receipt: Callable[..., Receipt]
+) -> None:
+    recorder = Recorder(config(), wall=lambda: NOON)
+    for number, seconds in enumerate((0.1, 9.0)):
+        recorder({"question": "?"}, {"answer": "!"}, receipt(f"r{number}", elapsed_seconds=seconds))
+    asyncio.run(recorder.aclose())
+    [day] = orjson.loads(output("show", "--dir", str(tmp_path), "--json"))["days"]
+    assert day["p95_seconds"] == 9.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway_server.errors import FeedbackUnavailable, RequestInvalid
+from slipway_server.errors import ConfigInvalid, FeedbackUnavailable, RequestInvalid
 from slipway_server.runtime.types import Feedback
 from slipway_server.traffic import FeedbackStore, Redactor, forget, pseudonym, read_feedback
 from slipway_server.traffic.feedback import feedback_path
@@ -94,3 +94,28 @@ def test_a_user_is_forgotten(tmp_path: Path) -> None:
     submit(tmp_path, replace(GIVEN, feedback_id="f2", routing_key="bob"))
     assert forget(tmp_path, "ann", now=9.0).feedback == 1
     assert [found.feedback_id for found in read_feedback(tmp_path)] == ["f2"]
+
+
+def test_forgetting_nobody_in_particular_is_refused(tmp_path: Path) -> None:
+    submit(tmp_path, replace(GIVEN, routing_key=""))
+    with pytest.raises(ConfigInvalid, match="the routing key is empty"):
+        forget(tmp_path, "", now=9.0)
+    assert len(read_feedback(tmp_path)) == 1, "feedback without a key is nobody's"
+
+
+def test_forgetting_in_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="no such folder"):
+        forget(tmp_path / "mistyped", "ann", now=9.0)
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_what_a_killed_server_left_unfinished_is_removed(tmp_path: Path) -> None:
+    submit(tmp_path, GIVEN)
+    stored = feedback_path(tmp_path / "feedback", GIVEN.feedback_id)
+    left = stored.with_name(f".{stored.name}.1f")
+    left.write_text("a user's words")
+    now = left.stat().st_mtime
+    hours = [now + 3600 * n for n in range(1, 26)]
+    for hour in hours:
+        assert drop_old_feedback(tmp_path, hour, 0) == 0
+    assert sorted(stored.parent.iterdir()) == [stored]

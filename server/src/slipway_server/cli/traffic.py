@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,10 +154,15 @@ def _by_day(records: list[Record]) -> list[dict[str, Any]]:
             "answers": len(group),
             "with_content": sum(bool(record.outputs) for record in group),
             "users": len({record.routing for record in group if record.routing}),
-            "p95_seconds": sorted(record.elapsed_seconds for record in group)[int(0.95 * (len(group) - 1))],
+            "p95_seconds": _p95([record.elapsed_seconds for record in group]),
         }
         for (day, variant, digest), group in sorted(groups.items())
     ]
+
+
+def _p95(values: list[float]) -> float:
+    """Of at least one value; the nearest rank, as `slipway evaluate` takes it."""
+    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
 def _most_frequent(records: list[Record]) -> list[dict[str, Any]]:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def moment(option: str, text: str) -> float:
-    """A day or a moment, UTC, in seconds since 1970. Raises ConfigInvalid, which names the option."""
+    """A day or a moment, UTC unless it says otherwise, in seconds since 1970. Raises ConfigInvalid with the option."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except ValueError:
         raise ConfigInvalid(f"{option} {text}: write 2026-11-20 or 2026-11-20T08:00") from None
 

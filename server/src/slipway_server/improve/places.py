@@ -13,13 +13,11 @@
     latest.json                                        the newest report's figures; servers show them as metrics
 
 There is no state besides these files: a verdict is computed from all windows each time. Files that two processes could
-write at once are published by link(2), so that the first one wins and the other reads it.
+write at once are written once (traffic/once.py), so that the first one wins and the other reads it.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ import orjson
 
 from slipway_server.config import Settings
 from slipway_server.errors import ConfigInvalid
+from slipway_server.traffic.once import write_once
 
 UNCOMPILED = "uncompiled"
 
@@ -117,18 +116,7 @@ def latest(loop: Path) -> Path:
 def publish(path: Path, value: Any) -> bool:
     """Write `value` as JSON unless the file exists; returns whether this call wrote it. Readers see all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with draft.open("xb") as file:
-        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
+    return write_once(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
 
 
 def load(path: Path) -> Any | None:

@@ -4,8 +4,8 @@
     store = FeedbackStore(folder, redactor)
     duplicate = await store.submit(feedback)        # runtime.types.Feedback
 
-Each piece is a file named by the hash of its id. The same one through two servers is stored once without a lock,
-because link(2) to an existing name fails. It is on the volume before the caller hears of it; where that cannot be done
+Each piece is a file named by the hash of its id, so that the same one through two servers is stored once. It is on the
+volume before the caller hears of it; where that cannot be done
 the caller is told to try again.
 """
 
@@ -16,7 +16,6 @@ import hashlib
 import os
 import queue
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -29,6 +28,7 @@ from slipway_server.cache.workers import Workers
 from slipway_server.errors import FeedbackUnavailable, RequestInvalid
 from slipway_server.runtime.types import Feedback as Given
 from slipway_server.telemetry import metrics
+from slipway_server.traffic.once import write_once
 from slipway_server.traffic.record import pseudonym
 from slipway_server.traffic.redact import Redactor
 
@@ -110,21 +110,7 @@ class FeedbackStore:
         if path.exists():
             return True
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f".{uuid.uuid4().hex}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(orjson.dumps(asdict(self._redacted(feedback))))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                path.hardlink_to(draft)
-            except FileExistsError:
-                return True
-        finally:
-            with suppress(OSError):
-                draft.unlink()
-        return False
+        return not write_once(path, orjson.dumps(asdict(self._redacted(feedback))), mode=0o600)
 
     def _redacted(self, feedback: Feedback) -> Feedback:
         redactor = self._redactor

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from slipway_server.artifacts.files import write_atomic
+from slipway_server.errors import ConfigInvalid
 from slipway_server.traffic.feedback import forget_feedback
 from slipway_server.traffic.record import pseudonym
 from slipway_server.traffic.segments import CLOSED, REQUESTS, Damage, all_days, read, rewrite, segments
@@ -65,7 +66,14 @@ def scrub(path: Path, tombstones: Tombstones) -> int:
 
 
 def forget(folder: Path, routing_key: str, *, now: float) -> Forgotten:
-    """Remove everything recorded up to `now` for a routing key. May be repeated; what came later stays."""
+    """Remove everything recorded up to `now` for a routing key. May be repeated; what came later stays.
+
+    Raises ConfigInvalid for an empty key, which would mean everybody without one, and where there is no such folder.
+    """
+    if not routing_key:
+        raise ConfigInvalid("the routing key is empty: it names one user, and answers without a key are nobody's")
+    if not folder.is_dir():
+        raise ConfigInvalid(f"{folder}: no such folder of recorded traffic", key="SLIPWAY_TRAFFIC_DIR")
     name = pseudonym(routing_key)
     write_atomic(folder / FORGOTTEN / f"{name}.json", orjson.dumps({"time": now}))
     tombstones = {name: now}

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from slipway_server.traffic.config import DAY_SECONDS
 from slipway_server.traffic.forget import forgotten, is_forgotten
 from slipway_server.traffic.record import Record
-from slipway_server.traffic.segments import REQUESTS, Damage, all_days, days, read, segments
+from slipway_server.traffic.segments import REQUESTS, Damage, all_days, read, segments
+
+LAST_DAY = "9999-12-31"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ def read_traffic(folder: Path, since: float = 0.0, until: float = float("inf")) 
 
 
 def _days(root: Path, since: float, until: float) -> list[Path]:
-    if since <= 0 or until == float("inf"):
-        return all_days(root)
-    return list(days(root, datetime.fromtimestamp(since, UTC).date(), datetime.fromtimestamp(until, UTC).date()))
+    """The folders to look into: a segment that was opened the day before may reach into the first day."""
+    first = _name_of_day(since - DAY_SECONDS) if since > DAY_SECONDS else ""
+    last = _name_of_day(until) if until != float("inf") else LAST_DAY
+    return [day for day in all_days(root) if first <= day.name <= last]
+
+
+def _name_of_day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()

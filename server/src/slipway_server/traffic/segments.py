@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +94,6 @@ class Damage:
 
     torn: int = 0
     unreadable: int = 0
-
-
-def days(folder: Path, first: date, last: date) -> Iterator[Path]:
-    """The folders of these days, oldest first; a segment opened the day before may reach into `first`."""
-    for offset in range(-1, (last - first).days + 1):
-        found = folder / (first + timedelta(days=offset)).isoformat()
-        if found.is_dir():
-            yield found
 
 
 def all_days(folder: Path) -> list[Path]:
