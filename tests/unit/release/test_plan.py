@@ -70,6 +70,18 @@ def test_a_large_artifact_goes_packed_by_the_command_that_is_printed(tmp_path: P
         assert gzip.decompress(base64.b64decode(plan.packed.path.read_bytes())).decode() == content
 
 
+def test_a_large_artifact_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a,b"
+    folder.mkdir()
+    plan = ship(state(), artifact(folder, content="x" * (PACKED_FROM_BYTES + 1)), weight_bps=1000)
+    assert plan.packed
+    subprocess.run(plan.packed.command, shell=True, check=True)
+    assert plan.packed.path.exists()
+    runnable = plan.packed_into(tmp_path / "packed")
+    assert f"artifacts.cabababab.stateGz={tmp_path / 'packed'}" in runnable.options
+    assert (tmp_path / "packed").read_bytes() == plan.packed.content
+
+
 def test_a_path_with_a_comma_is_one_setting(tmp_path: Path) -> None:
     folder = tmp_path / "a,b"
     folder.mkdir()

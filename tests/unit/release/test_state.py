@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,17 @@ def test_values_that_differ_are_named_by_their_path() -> None:
     before = {"serving": {"replicas": 2, "reflection": True}, "lm": {"rpm": 5}}
     after = {"serving": {"replicas": 3, "reflection": True}, "traffic": {"enabled": True}}
     assert changed_values(before, after) == ["lm", "serving.replicas", "traffic"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"artifacts": ["a", "b"]},
+        {"artifacts": {"v1": {"manifest": "{"}}, "variants": {"stable": {"artifact": "v1"}}},
+        {"variants": ["stable"]},
+        {"variants": {"candidate": {"weight": "ten"}}},
+    ],
+)
+def test_values_of_another_chart_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigInvalid, match="none of this chart's"):
+        State.of(values).required_stable()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ def carry_out(helm: Helm, change: Change, how: How) -> None:
     if not how.as_json:
         typer.echo("\n".join([f"{plan.action}: {plan.note}", *(f"  {line}" for line in shown)]))
     with tempfile.TemporaryDirectory() as folder:
-        runnable = _written(plan, Path(folder))
+        runnable = plan.packed_into(Path(folder) / "state.gz.b64")
         if how.dry_run:
             found = _changes(helm, runnable)
             values["objects"] = [{"change": o.change, "kind": o.kind, "name": o.name, "diff": o.lines} for o in found]
@@ -53,15 +53,6 @@ def carry_out(helm: Helm, change: Change, how: How) -> None:
         typer.echo("\n".join(["done", *(["next:", *(f"  {step}" for step in change.steps)] if change.steps else ())]))
     elif not how.dry_run:
         typer.echo("nothing was changed: --apply runs it, --dry-run shows what it changes")
-
-
-def _written(plan: Plan, folder: Path) -> Plan:
-    """The plan with its packed artifact in a file of `folder`."""
-    if plan.packed is None:
-        return plan
-    path = folder / "state.gz.b64"
-    path.write_bytes(plan.packed.content)
-    return replace(plan, options=[word.replace(str(plan.packed.path), str(path)) for word in plan.options])
 
 
 def _changes(helm: Helm, plan: Plan) -> list[Difference]:

@@ -84,7 +84,10 @@ def commands(result: Mapping[str, Any], *, release: str = "", namespace: str = "
 
 def _helm(result: Mapping[str, Any], release: str, namespace: str, chart: str) -> list[str]:
     digest = result["candidate"]["digest"]
-    key, upgrade = f"c{digest[:8]}", f"helm upgrade {release} {chart} -n {namespace} --reset-then-reuse-values"
+    key, upgrade = (
+        f"c{digest[:8]}",
+        f"helm upgrade {release} {shlex.quote(chart)} -n {namespace} --reset-then-reuse-values",
+    )
     named = {
         "existingConfigMap": config_map_name(release, digest),
         "name": Path(result["file"]).name.removesuffix(".json"),

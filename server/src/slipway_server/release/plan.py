@@ -12,8 +12,9 @@ import base64
 import gzip
 import json
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slipway_server.artifacts import manifest_path
@@ -57,6 +58,14 @@ class Plan:
             return helm.rollback(self.revision)
         return helm.upgrade(self.options, hooks=self.hooks, wait=self.wait)
 
+    def packed_into(self, path: Path) -> Plan:
+        """The plan with its packed artifact, where it has one, written to `path` and taken from there."""
+        if self.packed is None:
+            return self
+        path.write_bytes(self.packed.content)
+        before, after = (f"={_escaped(file)}" for file in (self.packed.path, path))
+        return replace(self, options=[word.replace(before, after) for word in self.options])
+
 
 def ship(
     state: State, artifact: Path, *, weight_bps: int, key: str = "", floor: float | None = None, keep: bool = False
@@ -99,7 +108,8 @@ def _given(key: str, artifact: Path) -> tuple[list[str], Packed | None]:
     if zipped or len(pair.state) > PACKED_FROM_BYTES:
         content = base64.b64encode(gzip.compress(pair.state, mtime=0))
         path = artifact.with_name(f"{name_of(artifact)}.json.gz.b64")
-        command = f"base64 {artifact} > {path}" if zipped else f"gzip -nc {artifact} | base64 > {path}"
+        source, target = shlex.quote(str(artifact)), shlex.quote(str(path))
+        command = f"base64 {source} > {target}" if zipped else f"gzip -nc {source} | base64 > {target}"
         packed = Packed(path, content, command)
         files = {"stateGz": path, "manifest": files["manifest"]}
     options = [

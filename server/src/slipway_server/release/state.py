@@ -19,6 +19,8 @@ from typing import Any
 from slipway_server.artifacts import manifest_path
 from slipway_server.errors import ConfigInvalid
 
+FOREIGN = "the release has no stable artifact in its values: it is none of this chart's"
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:
@@ -71,7 +73,14 @@ class State:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> State:
-        """From `helm get values`."""
+        """From `helm get values`. Raises ConfigInvalid where they are those of another chart."""
+        try:
+            return cls._read(values)
+        except (AttributeError, TypeError, ValueError):
+            raise ConfigInvalid(FOREIGN) from None
+
+    @classmethod
+    def _read(cls, values: Mapping[str, Any]) -> State:
         given = {key: Given.of(key, one) for key, one in (values.get("artifacts") or {}).items() if one}
         variants = values.get("variants") or {}
 
@@ -90,7 +99,7 @@ class State:
     def required_stable(self) -> Given:
         """The stable artifact. Raises ConfigInvalid where the values name none: this is no release of the chart."""
         if self.stable is None:
-            raise ConfigInvalid("the release has no stable artifact in its values: it is none of this chart's")
+            raise ConfigInvalid(FOREIGN)
         return self.stable
 
     def required_candidate(self) -> Given:
