@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from slipway.rag.v1 import rag_pb2
 from slipway.v1 import artifact_pb2
 from slipway_client import _rpcs
 from slipway_client._channel import DEFAULT_DEADLINE_SECONDS, channel_options, target_uri
-from slipway_client._errors import Unavailable, from_rpc_error
+from slipway_client._errors import Cancelled, DeadlineExceeded, Unavailable, from_rpc_error
 from slipway_client._results import Artifact, FeedbackStored, Prediction, RagAnswer, Serving
 
 Response = TypeVar("Response", bound=Message)
@@ -142,13 +143,14 @@ class AsyncSlipwayClient:
     async def health(self, service: str = "", *, deadline_seconds: float | None = None) -> bool:
         """Whether a server says SERVING for `service`, by its full name; empty means the whole server.
 
-        False also where no server can be reached. Raises NotFound for a service that the server does not have.
+        False also where no server can be reached or none answers in time. Raises NotFound for a service that the server
+        does not have.
         """
         try:
             return _rpcs.is_serving(
                 await self._call(_rpcs.CHECK_HEALTH, _rpcs.health_request(service), deadline_seconds)
             )
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded):
             # Calls are not even sent to a server that says NOT_SERVING.
             return False
 
@@ -159,4 +161,11 @@ class AsyncSlipwayClient:
             response: Response = await self._calls[rpc](request, timeout=timeout, metadata=metadata)
         except grpc.RpcError as failure:
             raise from_rpc_error(failure, request_id) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                # gRPC ends calls of a closed channel as if their tasks had been cancelled.
+                closed = "the client was closed"
+                raise Cancelled(closed, code=grpc.StatusCode.CANCELLED, request_id=request_id) from None
+            raise
         return response

@@ -187,7 +187,6 @@ def _plain(value: Value) -> Any:
 
 
 def _receipt(message: receipt_pb2.Receipt) -> Receipt:
-    tier = receipt_pb2.CacheTier.Name(message.cache).removeprefix("CACHE_TIER_").lower()
     return Receipt(
         request_id=message.request_id,
         program=message.program,
@@ -195,7 +194,7 @@ def _receipt(message: receipt_pb2.Receipt) -> Receipt:
         artifact_digest=message.artifact_digest,
         variant=message.variant,
         model=message.model,
-        cache="" if tier == "unspecified" else tier,
+        cache=_cache_tier(message.cache),
         lm_calls=message.lm_calls,
         attempts=message.attempts,
         waits_seconds={wait.kind: wait.duration.ToNanoseconds() / 1e9 for wait in message.waits},
@@ -207,6 +206,12 @@ def _receipt(message: receipt_pb2.Receipt) -> Receipt:
         elapsed_seconds=message.elapsed.ToNanoseconds() / 1e9,
         server=message.server,
     )
+
+
+def _cache_tier(number: int) -> str:
+    """Empty also for a tier that only a newer server knows: no answer is lost for that."""
+    tier = receipt_pb2.CacheTier.DESCRIPTOR.values_by_number.get(number)
+    return tier.name.removeprefix("CACHE_TIER_").lower() if number and tier is not None else ""
 
 
 def _citations(messages: Any) -> tuple[Citation, ...]:

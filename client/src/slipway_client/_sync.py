@@ -14,7 +14,7 @@ from slipway.rag.v1 import rag_pb2
 from slipway.v1 import artifact_pb2
 from slipway_client import _rpcs
 from slipway_client._channel import DEFAULT_DEADLINE_SECONDS, channel_options, target_uri
-from slipway_client._errors import Unavailable, from_rpc_error
+from slipway_client._errors import DeadlineExceeded, Unavailable, from_rpc_error
 from slipway_client._results import Artifact, FeedbackStored, Prediction, RagAnswer, Serving
 
 Response = TypeVar("Response", bound=Message)
@@ -156,11 +156,12 @@ class SlipwayClient:
     def health(self, service: str = "", *, deadline_seconds: float | None = None) -> bool:
         """Whether a server says SERVING for `service`, by its full name; empty means the whole server.
 
-        False also where no server can be reached. Raises NotFound for a service that the server does not have.
+        False also where no server can be reached or none answers in time. Raises NotFound for a service that the server
+        does not have.
         """
         try:
             return _rpcs.is_serving(self._call(_rpcs.CHECK_HEALTH, _rpcs.health_request(service), deadline_seconds))
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded):
             # Calls are not even sent to a server that says NOT_SERVING.
             return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 import time
 from dataclasses import replace
 
@@ -211,6 +212,31 @@ async def test_no_server_is_unavailable_and_unhealthy() -> None:
             await client.ask("why?")
         assert failure.value.reason == ""
         assert await client.health() is False
+
+
+async def test_closing_the_client_is_no_cancellation_of_its_callers_tasks(
+    either: Either, client: AsyncSlipwayClient, sync_client: SlipwayClient, service: FakeService
+) -> None:
+    service.sleep_seconds = 300
+    call = asyncio.create_task(either.call("ask", "why?", deadline_seconds=60))
+    async with asyncio.timeout(60):
+        while not service.seen:
+            await asyncio.sleep(0.005)
+        await client.close()
+        sync_client.close()
+        with pytest.raises(slipway_client.Cancelled) as failure:
+            await call
+    assert failure.value.request_id
+
+
+@pytest.mark.parametrize("kind", [AsyncSlipwayClient, SlipwayClient])
+async def test_a_server_that_says_nothing_is_unhealthy(kind: type[AsyncSlipwayClient | SlipwayClient]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        client = kind(f"127.0.0.1:{mute.getsockname()[1]}")
+        assert await Either(client).call("health", deadline_seconds=0.2) is False
+        closing = client.close()
+        if closing is not None:
+            await closing
 
 
 async def test_servers_that_are_not_ready_are_left_out(serve, service: FakeService) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import slipway_client
-from slipway_client import AsyncSlipwayClient, SlipwayClient
+from slipway.v1 import prediction_pb2, receipt_pb2
+from slipway_client import AsyncSlipwayClient, SlipwayClient, _rpcs
 from slipway_client._channel import channel_options, target_uri
 
 ROOT = Path(__file__).parents[3]
@@ -38,6 +39,12 @@ def test_results_are_frozen() -> None:
     results = [value for value in vars(slipway_client).values() if dataclasses.is_dataclass(value)]
     assert len(results) == 8
     assert all(value.__dataclass_params__.frozen for value in results)  # type: ignore[attr-defined]
+
+
+def test_a_cache_tier_of_a_newer_server_costs_no_answer() -> None:
+    response = prediction_pb2.PredictResponse(receipt=receipt_pb2.Receipt(cache=99, attempts=2))  # type: ignore[arg-type]
+    receipt = _rpcs.prediction(response).receipt
+    assert (receipt.cache, receipt.attempts) == ("", 2)
 
 
 def test_both_clients_have_the_same_methods_and_arguments() -> None:
