@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 from pathlib import Path
 
@@ -40,14 +41,19 @@ def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended(monkeypatch, KeyboardInterrupt()) == 130
 
 
-@pytest.mark.parametrize("failure", [OSError("without a file"), ValueError("a fault")])
-def test_a_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    def run() -> None:
-        raise failure
+def test_a_volume_that_is_full(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(monkeypatch, OSError(errno.ENOSPC, "No space left on device")) == 2
+    assert capsys.readouterr() == ("", "slipway: no space left on device\n")
 
-    monkeypatch.setattr(app, "app", run)
-    with pytest.raises(type(failure)):
-        app.main()
+
+@pytest.mark.parametrize("failure", [OSError("without a file"), ValueError("a fault")])
+def test_a_fault_is_not_hidden_nor_taken_for_what_a_check_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: Exception
+) -> None:
+    assert ended(monkeypatch, failure) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.endswith(f"{type(failure).__name__}: {failure}\n")
 
 
 def test_a_data_folder_below_a_file(

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
+import traceback
 from typing import NoReturn
 
 import typer
@@ -33,6 +35,9 @@ COMMANDS = {
     ),
 }
 """Name → module with a `command` (a typer.Typer), and the line in `slipway --help`."""
+
+_VOLUME = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE})
+"""What a write says of the volume, not of a file: Python does not know the name."""
 
 
 class _LazyGroup(TyperGroup):
@@ -74,12 +79,14 @@ def main() -> None:
         app()
     except SlipwayError as error:
         _end(error.message)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _end(f"{error.filename}: {(error.strerror or type(error).__name__).lower()}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in _VOLUME):
+            where = "" if error.filename is None else f"{error.filename}: "
+            _end(f"{where}{(error.strerror or type(error).__name__).lower()}")
+        traceback.print_exc()  # a fault of ours; Python would end with 1, which is a check's answer
+        raise SystemExit(2) from None
 
 
 def _end(line: str) -> NoReturn:
