@@ -22,6 +22,8 @@ from slipway_server.config import load_settings
 from slipway_server.errors import ArtifactInvalid, ConfigInvalid, OperatorError
 
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+UNKNOWN_KIND = base64.b64encode(bytes.fromhex("300b300506032a030403020001")).decode()
+"""A public key of the algorithm 1.2.3.4, which nobody has."""
 Rewrite = Callable[..., Path]
 
 
@@ -102,7 +104,7 @@ def test_what_differs_from_its_digest_is_not_signed(artifact: Path, rewritten: R
         sign(artifact, private_pem(KEY))
 
 
-@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff", b'{"a":' + b"[" * 300 + b"]" * 300 + b"}"])
 def test_what_is_damaged_is_not_signed(damaged: bytes, artifact: Path) -> None:
     artifact.write_bytes(damaged)
     with pytest.raises(ArtifactInvalid):
@@ -118,7 +120,8 @@ def test_only_an_ed25519_private_key_signs(private: bytes, artifact: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "public", ["x", "aGFsbG8=", private_pem(KEY).decode(), public_pem(ec.generate_private_key(ec.SECP256R1()))]
+    "public",
+    ["x", "aGFsbG8=", UNKNOWN_KIND, private_pem(KEY).decode(), public_pem(ec.generate_private_key(ec.SECP256R1()))],
 )
 def test_a_wrong_public_key_is_a_mistake_of_the_configuration(public: str, artifact: Path) -> None:
     sign(artifact, private_pem(KEY))

@@ -78,8 +78,23 @@ def test_resolve_takes_a_file_or_a_store(store: Store, tmp_path: Path) -> None:
 def test_a_pointer_to_a_file_that_is_gone(store: Store) -> None:
     entry = store.promote(names(store)[0])
     entry.path.unlink()
-    with pytest.raises(ArtifactMissing, match="which is not there"):
+    with pytest.raises(ArtifactMissing, match="which is not there; promote another one"):
         store.current()
+    left = store.list()
+    assert [listed.current for listed in left] == [False, False]
+    assert store.promote(left[0].name).path == store.current() == left[0].path
+
+
+def test_rolling_back_never_means_another_artifact_whose_name_begins_alike(store: Store) -> None:
+    for entry, name in zip(store.list(), ("rag-1", "rag-10", "rag-2"), strict=True):
+        manifest_path(entry.path).rename(manifest_path(entry.path.with_name(f"{name}.json")))
+        entry.path.rename(entry.path.with_name(f"{name}.json"))
+    store.promote("rag-1")
+    store.promote("rag-2")
+    (store.folder / "rag-1.json").unlink()
+    with pytest.raises(ArtifactMissing, match=r"rag-1\.json, the artifact before, is not in .*promote another one"):
+        store.rollback()
+    assert store.current() == store.folder / "rag-2.json"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"artifact": 1}', '{"artifact": "../../etc/passwd"}'])

@@ -76,7 +76,11 @@ def test_missing_files(artifact: Path, tmp_path: Path) -> None:
         load(artifact, programs.TutorialRAG)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"a": NaN}'])
+DEEP = b'{"a":' + b"[" * 300 + b"]" * 300 + b"}"
+"""Can be read, but not be written again."""
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"a": NaN}', DEEP])
 def test_what_is_no_json_object(content: bytes, artifact: Path) -> None:
     for path in (artifact, manifest_path(artifact)):
         kept = path.read_bytes()

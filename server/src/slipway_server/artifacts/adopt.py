@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import dspy
-import orjson
 
 from slipway_server.artifacts import provenance
+from slipway_server.artifacts.canonical import parsed
 from slipway_server.artifacts.findings import Finding, note, warning
 from slipway_server.artifacts.loading import save_state
 from slipway_server.artifacts.manifest import Manifest, Optimizer, Retrieval
@@ -51,13 +51,11 @@ def adopt(
     """
     try:
         content = path.read_bytes()
-        stored = orjson.loads(content)
     except OSError:
         raise ArtifactMissing(f"no file at {path}") from None
-    except orjson.JSONDecodeError:
-        raise ArtifactInvalid(f"{path.name}: is not JSON, or is truncated") from None
-    if not isinstance(stored, dict):
-        raise ArtifactInvalid(f"{path.name}: is not a JSON object, which DSPy's `save` writes")
+    stored = parsed(content)
+    if stored is None:
+        raise ArtifactInvalid(f"{path.name}: is not a JSON object, which DSPy's `save` writes, or is truncated")
     fresh = program_factory()
     findings: list[Finding] = []
     state = _converted(stored, fresh, findings)

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import orjson
 from dspy.adapters.decision_state import DecisionState
 from pydantic import ValidationError
 
 from slipway_server.artifacts import signing
+from slipway_server.artifacts.canonical import parsed
 from slipway_server.artifacts.findings import RESTORE, Check, Finding, Subject, error, foreign, note, warning
 from slipway_server.artifacts.fingerprint import fingerprint_of, shape_of
 from slipway_server.artifacts.manifest import Manifest, digest_of
@@ -27,7 +27,7 @@ CLIENT_KEYS = frozenset({"api_base", "api_key", "base_url", "extra_headers", "he
 
 def artifact_is_json(subject: Subject) -> Iterator[Finding]:
     """The artifact is a JSON object, whole."""
-    state = _parsed(subject.pair.state)
+    state = parsed(subject.pair.state)
     if state is None:
         yield error("json", "is not a JSON object, or is truncated", RESTORE)
     else:
@@ -36,7 +36,7 @@ def artifact_is_json(subject: Subject) -> Iterator[Finding]:
 
 def manifest_is_valid(subject: Subject) -> Iterator[Finding]:
     """The manifest is JSON of the schema."""
-    raw = _parsed(subject.pair.manifest)
+    raw = parsed(subject.pair.manifest)
     if raw is None:
         yield error("manifest", "its manifest is not a JSON object, or is truncated", RESTORE)
         return
@@ -195,14 +195,6 @@ STAGES: tuple[tuple[Check, ...], ...] = (
 
 FILE_STAGES: tuple[tuple[Check, ...], ...] = (STAGES[0], (digest_matches, signed))
 """What can be checked without the program that it was compiled for."""
-
-
-def _parsed(content: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _first(invalid: ValidationError) -> str:

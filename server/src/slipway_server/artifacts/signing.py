@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
-from slipway_server.artifacts.canonical import pretty
+from slipway_server.artifacts.canonical import parsed, pretty
 from slipway_server.artifacts.files import read_pair, write_atomic
 from slipway_server.artifacts.manifest import Manifest, digest_of, manifest_path
 from slipway_server.errors import ArtifactInvalid, ConfigInvalid
@@ -37,6 +35,7 @@ def read_keys(text: str) -> tuple[Ed25519PublicKey, ...]:
 
     Raises ConfigInvalid where it holds anything else.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -44,7 +43,7 @@ def read_keys(text: str) -> tuple[Ed25519PublicKey, ...]:
     for block in _BLOCK.findall(text) or [text]:
         try:
             key = load_der_public_key(base64.b64decode("".join(block.split()), validate=True))
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PublicKey):
             raise ConfigInvalid(
@@ -81,14 +80,14 @@ def sign(path: Path, private_pem: bytes) -> Manifest:
         ConfigInvalid: `private_pem` is no unencrypted Ed25519 private key.
     """
     pair = read_pair(path)
+    state, stated = parsed(pair.state), parsed(pair.manifest)
     try:
-        state, stated = orjson.loads(pair.state), orjson.loads(pair.manifest)
         manifest = Manifest.model_validate(stated)
     except ValueError:
         raise ArtifactInvalid(
             f"{path.name}: it or its manifest is damaged; `slipway artifact verify` says how"
         ) from None
-    if not isinstance(state, dict) or digest_of(state, stated) != manifest.digest:
+    if state is None or stated is None or digest_of(state, stated) != manifest.digest:
         raise ArtifactInvalid(f"{path.name}: differs from its digest; sign it where it was built")
     signed = manifest.model_copy(update={"signature": _signature(manifest.digest, private_pem)})
     write_atomic(manifest_path(path), pretty({**stated, "signature": signed.signature}))
@@ -96,12 +95,13 @@ def sign(path: Path, private_pem: bytes) -> Manifest:
 
 
 def _signature(digest: str, private_pem: bytes) -> str:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(private_pem, password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigInvalid(

@@ -58,10 +58,11 @@ class Store:
         return f"Store({str(self.folder)!r})"
 
     def list(self) -> Sequence[Entry]:
-        """Every artifact with a readable manifest, newest first."""
-        current = self.current()
+        """Every artifact with a readable manifest, newest first. Raises ArtifactInvalid for a damaged pointer."""
+        # Not `current()`: where that one is gone, the others are still there to be promoted.
+        pointer = self._pointer()
         found = [
-            Entry(path, manifest, path == current)
+            Entry(path, manifest, pointer is not None and path.name == pointer.artifact)
             for path in self._files()
             if (manifest := read_manifest(path)) is not None
         ]
@@ -123,9 +124,13 @@ class Store:
         if pointer is None or not pointer.previous:
             raise ArtifactMissing(f"store {self.folder} has no previous artifact to go back to")
         back, *older = pointer.previous
-        entry = self.find(back)
+        # By its whole name: `find` would take another one whose name begins alike.
+        path = self.folder / back
+        manifest = read_manifest(path)
+        if manifest is None or not path.is_file():
+            raise ArtifactMissing(f"{back}, the artifact before, is not in {self.folder} any more; promote another one")
         self._point(_Pointer(artifact=back, previous=older))
-        return Entry(entry.path, entry.manifest, current=True)
+        return Entry(path, manifest, current=True)
 
     def _point(self, pointer: _Pointer) -> None:
         write_atomic(self.folder / POINTER, pretty(pointer.model_dump()))
