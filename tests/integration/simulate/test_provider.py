@@ -304,3 +304,9 @@ async def until(holds: Any) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it did not happen within 4 s")
+
+
+async def test_an_address_of_another_machine_is_no_taken_port() -> None:
+    with pytest.raises(ConfigInvalid, match=r"--host 192\.0\.2\.1: is not an address of this machine"):
+        async with Provider(SimulatorConfig(host="192.0.2.1")):
+            pass

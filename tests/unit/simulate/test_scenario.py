@@ -78,6 +78,9 @@ def test_json_says_the_same_and_adds_to_the_base(tmp_path: Path) -> None:
         ("a.json", "[]", "tables"),
         ("a.json", '{"models": {"m": 3}}', "wrong type"),
         ("a.json", '{"step": [3]}', "wrong type"),
+        ("a.json", '{"keys": "sk-drill"}', "keys is a list"),
+        ("a.toml", "keys = [1]", "keys is a list"),
+        ("a.toml", "[provider]\nrpm = inf", "rpm: .*finite"),
     ],
 )
 def test_a_wrong_file_names_its_mistake(tmp_path: Path, name: str, text: str, named: str) -> None:

@@ -46,8 +46,8 @@ RetryAfter = Literal["right", "late", "absurd", "date", "ms", "decimal", "missin
 LatencyShape = Literal["fixed", "uniform", "exponential", "lognormal"]
 OutputCharge = Literal["produced", "reserved", "refunded"]
 AnswerSource = Literal["reader", "text", "script"]
-Positive = Annotated[float, Field(gt=0)]
-Duration = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def load_scenario(path: Path, base: SimulatorConfig | None = None) -> SimulatorC
             base,
             behaviour=base.behaviour.changed(document.get("provider", {})),
             models={**base.models, **document.get("models", {})},
-            keys=tuple(document.get("keys", base.keys)),
+            keys=_keys(document["keys"]) if "keys" in document else base.keys,
             steps=(*base.steps, *(_step(table) for table in document.get("step", []))),
             seed=int(document.get("seed", base.seed)),
         )
@@ -223,6 +223,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigInvalid(f"{path.name} must hold tables")
     return document
+
+
+def _keys(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
+        raise ConfigInvalid('keys is a list of texts, such as ["sk-drill"]')
+    return tuple(value)
 
 
 def _step(table: Mapping[str, Any]) -> Step:

@@ -5,19 +5,24 @@
     ledger.count(status=429)
     ledger.between(60, 120)        # by arrival, seconds after the provider's start
 
-With a file, each entry is also written to it as one JSON line, by a thread, within half a second.
+With a file, each entry is also written to it as one JSON line, by a thread, within half a second. A volume that fails
+later ends the file, which is said, and nothing else.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
+
+log = logging.getLogger(__name__)
 
 KEPT = 200_000
 _STOP = object()
@@ -49,14 +54,20 @@ class Entry:
 
 
 class Ledger:
-    """Keeps entries in memory and, where given, in a file."""
+    """Keeps entries in memory and, where given, in a file between `open` and `close`."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.entries: deque[Entry] = deque(maxlen=KEPT)
+        self._path = path
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        if path is not None:
-            self._thread = threading.Thread(target=self._write, args=(path,), name="ledger", daemon=True)
+
+    def open(self) -> None:
+        """Begin to write the file, if there is to be one. Raises OSError where it cannot be opened."""
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._path.open("ab")
+            self._thread = threading.Thread(target=self._write, args=(file,), name="ledger", daemon=True)
             self._thread.start()
 
     def add(self, entry: Entry) -> None:
@@ -94,23 +105,31 @@ class Ledger:
 
     def close(self) -> None:
         """Write what is left."""
-        if self._thread:
+        thread, self._thread = self._thread, None
+        if thread:
             self._queue.put(_STOP)
-            self._thread.join(timeout=5)
-            self._thread = None
+            thread.join(timeout=5)
 
-    def _write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            while True:
+    def _write(self, file: BinaryIO) -> None:
+        try:
+            self._write_entries(file)
+        except OSError as error:
+            log.error("the ledger's file ends here: %s", error.strerror)
+            self._thread = None
+        finally:
+            with suppress(OSError):
+                file.close()
+
+    def _write_entries(self, file: BinaryIO) -> None:
+        while True:
+            item = self._queue.get()
+            lines: list[bytes] = []
+            while isinstance(item, Entry):
+                lines.append(orjson.dumps(asdict(item), option=orjson.OPT_APPEND_NEWLINE))
+                if self._queue.empty():
+                    break
                 item = self._queue.get()
-                lines: list[bytes] = []
-                while isinstance(item, Entry):
-                    lines.append(orjson.dumps(asdict(item), option=orjson.OPT_APPEND_NEWLINE))
-                    if self._queue.empty():
-                        break
-                    item = self._queue.get()
-                file.write(b"".join(lines))
-                file.flush()
-                if item is _STOP:
-                    return
+            file.write(b"".join(lines))
+            file.flush()
+            if item is _STOP:
+                return

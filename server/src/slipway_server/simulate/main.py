@@ -30,7 +30,10 @@ def configuration_lines(provider: Provider) -> list[str]:
 
 
 def main(config: SimulatorConfig, announce: Callable[[Provider], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` is called once the port is open. Raises PortTaken."""
+    """Serve until SIGINT or SIGTERM; `announce` is called once the port is open.
+
+    Raises PortTaken, or ConfigInvalid for an address that is not this machine's.
+    """
     loop.run(_serve(config, announce))
 
 

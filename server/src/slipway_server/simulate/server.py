@@ -12,6 +12,7 @@ Endpoints: /v1/chat/completions, /v1/embeddings, /v1/models; /ledger and /admin/
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Coroutine
 from dataclasses import asdict
 from types import TracebackType
@@ -20,7 +21,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from slipway_server.errors import ConfigInvalid, PortTaken
+from slipway_server.errors import ConfigInvalid, PortTaken, SlipwayError
 from slipway_server.simulate.answers import model_list
 from slipway_server.simulate.chat import complete_chat
 from slipway_server.simulate.config import SimulatorConfig
@@ -64,14 +65,15 @@ class Provider:
         self.ledger.clear()
 
     async def __aenter__(self) -> Provider:
+        await asyncio.to_thread(self.ledger.open)
         self._runner = web.AppRunner(self._app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.config.host, self.config.port)
         try:
             await site.start()
-        except OSError:
-            await self._runner.cleanup()
-            raise PortTaken(f"port {self.config.port} is taken; choose another with --port") from None
+        except OSError as error:
+            await self.__aexit__(None, None, None)
+            raise _refused(error, self.config.host, self.config.port) from None
         self.port = int(self._runner.addresses[0][1])
         self.state.restart()
         return self
@@ -141,6 +143,14 @@ class Provider:
     async def _post_reset(self, request: web.Request) -> web.Response:
         self.reset()
         return _json({"reset": True})
+
+
+def _refused(error: OSError, host: str, port: int) -> SlipwayError:
+    if error.errno == errno.EADDRINUSE:
+        return PortTaken(f"port {port} of {host} is taken; choose another with --port")
+    if error.errno == errno.EACCES:
+        return ConfigInvalid(f"this user may not listen on port {port}; choose one above 1023 with --port")
+    return ConfigInvalid(f"--host {host}: is not an address of this machine")
 
 
 def _json(value: object, status: int = 200) -> web.Response:
