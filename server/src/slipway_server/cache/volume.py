@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeVar
 
 from slipway_server.cache.breaker import Breaker
@@ -56,6 +57,8 @@ class Volume:
         self._unwritten: set[Future[None]] = set()
         self._unwritten_bytes = 0
         self._lock = threading.Lock()
+        self._read_seconds = metrics.CACHE_VOLUME_SECONDS.labels("read")  # to find them takes as long as to read
+        self._read_bytes = metrics.CACHE_VOLUME_BYTES.labels("read")
 
     async def prepare(self) -> None:
         """Make the folder. Raises ConfigInvalid where everybody may write to it; other faults are logged."""
@@ -161,13 +164,10 @@ class Volume:
         return Miss.REFUSED
 
     async def _ended(self, future: Future[T], budget_seconds: float | None = None) -> T | Miss:
-        try:
-            async with asyncio.timeout(budget_seconds or self._budget):  # wait_for takes a turn of the loop more
-                found = await asyncio.wrap_future(future)
-        except TimeoutError:
+        if not await _done_within(budget_seconds or self._budget, future):
             return self._gave_up(future)
         self._breaker.answered()
-        return found
+        return future.result()
 
     def _gave_up(self, future: Future[T]) -> Miss:
         future.cancel()
@@ -178,13 +178,15 @@ class Volume:
 
     def get(self, digest: str) -> bytes | Miss:
         """The value, or why there is none; blocks, so only for a worker."""
-        with metrics.CACHE_VOLUME_SECONDS.labels("read").time():
-            try:
-                found = self.store.get(digest)
-            except ConfigInvalid:
-                return Miss.DENIED
+        started = time.perf_counter()
+        try:
+            found = self.store.get(digest)
+        except ConfigInvalid:
+            return Miss.DENIED
+        finally:
+            self._read_seconds.observe(time.perf_counter() - started)
         if not isinstance(found, Miss):
-            metrics.CACHE_VOLUME_BYTES.labels("read").inc(len(found))
+            self._read_bytes.inc(len(found))
         return found
 
     def _put(self, digest: str, value: bytes, done: Future[None]) -> None:
@@ -221,6 +223,34 @@ class Volume:
             return reason_of(error)
         except ConfigInvalid:
             return Miss.DENIED
+
+
+async def _done_within(seconds: float, future: Future[T]) -> bool:
+    """Whether `future` ended in time. Cancelling the wait cancels it.
+
+    asyncio.timeout around wrap_future does the same and takes as long as reading an entry from the page cache.
+    """
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    def wake(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(end)
+
+    future.add_done_callback(wake)
+    timer = loop.call_later(seconds, end)
+    try:
+        await ended
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    finally:
+        timer.cancel()
+    return future.done()
 
 
 def counted(found: T | Miss) -> T | Miss:
