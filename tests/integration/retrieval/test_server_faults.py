@@ -83,6 +83,19 @@ async def test_each_refusal_has_its_error(
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
+async def test_a_server_that_limits_requests(serve: Callable[[Answer], Awaitable[ServerConfig]]) -> None:
+    async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        context.set_trailing_metadata((("retry-after", "7"),))
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "a private detail")
+        return b""
+
+    connection = await Connection.open(await serve(answer))
+    with pytest.raises(RetrievalUnavailable, match=r"does not answer \(RESOURCE_EXHAUSTED\)"):
+        await connection.current("docs")
+    await connection.aclose()
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 async def test_a_server_that_hangs_is_given_up_within_its_limit_or_the_deadline(
     serve: Callable[[Answer], Awaitable[ServerConfig]],
 ) -> None:

@@ -102,6 +102,18 @@ async def test_a_snapshot_of_something_else_is_refused(server: Server, connectio
     assert await asyncio.to_thread(archive.current, tmp_path / "data", "boxes") is None
 
 
+async def test_a_collection_that_has_lost_points_is_not_published(
+    server: Server, connection: Connection, tmp_path: Path
+) -> None:
+    made = await _ingested(connection, tmp_path, "offline/bm25")
+    for left in (len(NUMBERS) - 1, 0):
+        records, _ = await connection._client.scroll(made, limit=len(NUMBERS))
+        await connection._client.delete(made, points_selector=[record.id for record in records[: len(records) - left]])
+        with pytest.raises(DataCorrupt, match=f"has {left} points instead of {len(NUMBERS)}"):
+            await publish_from_server(_settings(tmp_path / "data", server.url, "offline/bm25"), connection)
+    assert await asyncio.to_thread(archive.current, tmp_path / "data", "boxes") is None
+
+
 async def test_a_collection_that_is_not_there_or_not_ours(
     server: Server, connection: Connection, tmp_path: Path
 ) -> None:

@@ -81,6 +81,21 @@ def test_a_damaged_pointer_says_so(tmp_path: Path, content: bytes) -> None:
         archive.current(tmp_path, "docs")
 
 
+def test_publishing_mends_a_damaged_pointer(tmp_path: Path, shard_folder: Path) -> None:
+    archive.publish(shard_folder, tmp_path, version(1))
+    (archive.home(tmp_path, "docs") / archive.POINTER).write_bytes(b"{")
+    published = archive.publish(shard_folder, tmp_path, version(2))
+    assert archive.current(tmp_path, "docs") == published
+    assert archive.intact(tmp_path, "docs")
+
+
+def test_publishing_a_version_again_keeps_the_one_before_it(tmp_path: Path, shard_folder: Path) -> None:
+    archive.publish(shard_folder, tmp_path, version(1))
+    archive.publish(shard_folder, tmp_path, version(2))
+    assert archive.publish(shard_folder, tmp_path, version(2)).previous == version(1).name
+    assert archive.archive_path(tmp_path, version(1)).exists()
+
+
 def test_a_failed_publish_leaves_the_old_version(tmp_path: Path, shard_folder: Path) -> None:
     before = archive.publish(shard_folder, tmp_path, version(1))
     (shard_folder / "broken").symlink_to(shard_folder / "broken")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -48,14 +49,26 @@ class Endpoint:
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     native_dimension: int = DIMENSION
+    together: asyncio.Barrier = field(default_factory=lambda: asyncio.Barrier(1))
+    """Answers wait for so many requests."""
+    trickles: bool = False
+    """An answer begins and goes on, and never ends."""
     url: str = ""
 
-    async def answer(self, asked: web.Request) -> web.Response:
+    async def answer(self, asked: web.Request) -> web.StreamResponse:
         body = await asked.json()
         self.requests.append(body)
         self.keys.append(asked.headers.get("authorization", ""))
         if self.failures:
             return self.failures.pop(0)
+        if self.trickles:
+            endless = web.StreamResponse()
+            await endless.prepare(asked)
+            while True:
+                await endless.write(b" ")
+                await asyncio.sleep(0.01)
+        if "dimensions" not in body:
+            await self.together.wait()
         dimension = body.get("dimensions", self.native_dimension)
         rows = [{"index": i, "embedding": [float(len(text))] * dimension} for i, text in enumerate(body["input"])]
         return web.json_response({"data": rows[::-1]})
@@ -77,7 +90,11 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 
 @asynccontextmanager
 async def client(
-    url: str, store: Staging | None = None, key: SecretStr | KeyFile | None = None, waits: list[float] | None = None
+    url: str,
+    store: Staging | None = None,
+    key: SecretStr | KeyFile | None = None,
+    waits: list[float] | None = None,
+    timeout_seconds: float = 5.0,
 ) -> AsyncIterator[EndpointEmbedder]:
     """An embedder whose waits are only noted."""
 
@@ -85,7 +102,7 @@ async def client(
         if waits is not None:
             waits.append(seconds)
 
-    config = EndpointConfig(url, "model", DIMENSION, 5.0, key)
+    config = EndpointConfig(url, "model", DIMENSION, timeout_seconds, key)
     embedder = EndpointEmbedder(config, store, sleep=sleep)
     try:
         yield embedder
@@ -188,6 +205,28 @@ async def test_nothing_is_asked_after_the_deadline(endpoint: Endpoint) -> None:
     assert endpoint.requests == []
 
 
+async def test_an_answer_that_trickles_ends_with_the_limit_or_the_deadline(endpoint: Endpoint) -> None:
+    endpoint.trickles = True
+    waits: list[float] = []
+    async with asyncio.timeout(60), client(endpoint.url, waits=waits, timeout_seconds=0.2) as embedder:
+        with pytest.raises(EmbedderUnavailable, match=r"within 0\.2 s"):
+            await embedder.embed(["a"])
+    assert len(waits) == 3
+    async with asyncio.timeout(60), client(endpoint.url, timeout_seconds=300) as embedder:
+        with (
+            request.opened(RequestContext(deadline=time.monotonic() + 0.5)),
+            pytest.raises(DeadlineTooShort),
+        ):
+            await embedder.embed(["a"])
+
+
+async def test_an_answer_that_cannot_be_decoded_is_asked_for_again(endpoint: Endpoint) -> None:
+    endpoint.failures = [web.Response(body=b"no gzip", headers={"content-encoding": "gzip"})]
+    async with client(endpoint.url) as embedder:
+        assert (await embedder.embed(["a"])).shape == (1, DIMENSION)
+    assert len(endpoint.requests) == 2
+
+
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
@@ -231,6 +270,14 @@ async def test_a_longer_model_is_asked_to_shorten_and_a_shorter_one_refused(endp
             await embedder.embed(["a"])
 
 
+async def test_batches_that_learn_together_that_a_model_gives_longer_vectors(endpoint: Endpoint) -> None:
+    endpoint.native_dimension, endpoint.together = 2 * DIMENSION, asyncio.Barrier(2)
+    async with asyncio.timeout(60), client(endpoint.url, timeout_seconds=60) as embedder:
+        both = await asyncio.gather(embedder.embed(["a"]), embedder.embed(["b"]))
+    assert [rows.shape for rows in both] == [(1, DIMENSION)] * 2
+    assert [asked.get("dimensions") for asked in endpoint.requests] == [None, None, DIMENSION, DIMENSION]
+
+
 async def test_a_key_file_is_read_again_when_it_changes(endpoint: Endpoint, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("first\n")
@@ -257,7 +304,18 @@ def test_a_key_never_shows() -> None:
     assert "sk-" not in repr(EndpointConfig.from_settings(load_settings(values, environ={})))
 
 
-@pytest.mark.parametrize(("value", "expected"), [("", None), ("soon", None), ("-3", 0.0), ("0.5", 0.5)])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", None),
+        ("soon", None),
+        ("-3", 0.0),
+        ("0.5", 0.5),
+        ("inf", None),
+        ("nan", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+    ],
+)
 def test_retry_after_forms(value: str, expected: float | None) -> None:
     assert retry_after_seconds(httpx.Response(429, headers={"retry-after": value})) == expected
 

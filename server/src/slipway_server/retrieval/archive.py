@@ -79,8 +79,7 @@ def publish(shard_folder: Path, data_dir: Path, version: Version) -> Published:
 def _publish(shard_folder: Path, data_dir: Path, version: Version) -> Published:
     folder = home(data_dir, version.collection)
     folder.mkdir(parents=True, exist_ok=True)
-    before = current(data_dir, version.collection)
-    previous = before.version.name if before and before.version.digest != version.digest else ""
+    previous = _previous(data_dir, version)
     with _appearing(archive_path(data_dir, version)) as file:
         _pack(shard_folder, file)
     digest = _sha256(archive_path(data_dir, version))
@@ -92,6 +91,18 @@ def _publish(shard_folder: Path, data_dir: Path, version: Version) -> Published:
         if old.name.removesuffix(SUFFIX) not in (version.name, previous):
             old.unlink(missing_ok=True)
     return published
+
+
+def _previous(data_dir: Path, version: Version) -> str:
+    """Name of the version that `version` follows, which stays; empty where none does, or the pointer is damaged."""
+    try:
+        before = current(data_dir, version.collection)
+    except DataCorrupt:
+        return ""
+    if before is None:
+        return ""
+    # A version that is published again, since its archive was damaged, still follows the same one.
+    return before.previous if before.version.digest == version.digest else before.version.name
 
 
 def intact(data_dir: Path, collection: str) -> bool:

@@ -86,8 +86,9 @@ class EndpointEmbedder:
         self.dimension = config.dimension
         self._config, self._store, self._sleep = config, store, sleep
         self._shorten = False
+        # No limits of httpx's own: they are of one read or write, and an answer may come byte by byte.
         self._client = httpx.AsyncClient(
-            timeout=config.timeout_seconds, limits=httpx.Limits(max_connections=CONNECTIONS), trust_env=False
+            timeout=None, limits=httpx.Limits(max_connections=CONNECTIONS), trust_env=False
         )
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -124,10 +125,12 @@ class EndpointEmbedder:
 
     async def _ask(self, texts: list[str]) -> NDArray[np.float32]:
         """One batch, with retries. A model that gives longer vectors is asked to shorten them."""
+        # Of this batch: others under way may learn meanwhile that the model gives longer ones.
+        shortened = self._shorten
         async for attempt in retrying(self._sleep):
             with attempt:
                 vectors = _unit_rows(await self._post(texts), len(texts))
-        if vectors.shape[1] > self.dimension and not self._shorten:
+        if vectors.shape[1] > self.dimension and not shortened:
             self._shorten = True
             return await self._ask(texts)
         if vectors.shape[1] != self.dimension:
@@ -144,7 +147,7 @@ class EndpointEmbedder:
         remaining = request.current().remaining_seconds()
         if remaining is not None and remaining <= 0:
             raise DeadlineTooShort("The deadline passed before the embedding endpoint was asked")
-        timeout = self._config.timeout_seconds if remaining is None else min(remaining, self._config.timeout_seconds)
+        limit = self._config.timeout_seconds
         body: dict[str, Any] = {"model": self._config.model, "input": texts, "encoding_format": "float"}
         if self._shorten:
             body["dimensions"] = self.dimension
@@ -152,8 +155,15 @@ class EndpointEmbedder:
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         url = f"{self._config.base_url}/embeddings"
         try:
-            response = await self._client.post(url, content=orjson.dumps(body), headers=headers, timeout=timeout)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+            async with asyncio.timeout(limit if remaining is None else min(remaining, limit)):
+                response = await self._client.post(url, content=orjson.dumps(body), headers=headers)
+        except TimeoutError:
+            if remaining is not None and remaining <= limit:
+                raise DeadlineTooShort("The deadline passed before the embedding endpoint answered") from None
+            raise EmbedderUnavailable(
+                f"The embedding endpoint (SLIPWAY_EMBEDDING_BASE_URL) does not answer within {limit:g} s"
+            ) from None
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise EmbedderUnavailable(
                 f"The embedding endpoint (SLIPWAY_EMBEDDING_BASE_URL) does not answer ({type(error).__name__})"
             ) from error

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -80,15 +81,16 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
         return max(0.0, seconds)
     try:
         return max(0.0, parsedate_to_datetime(text or "").timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text or "")
+        number = float(text or "")
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _error_code(response: httpx.Response) -> str:

@@ -104,8 +104,10 @@ async def run(
         before = await _before(target, name, append)
         if append and before is not None:
             encoder = reader(before, encoder)
+            stored: dict[str, Passage] = {}
             async for page in target.stored(before, with_vectors=False):
-                cut.passages = dict(page.points) | cut.passages
+                stored.update(page.points)
+            cut.passages = stored | cut.passages
         version = version_of(name, encoder, cut.passages.items())
         changed = before is None or before.digest != version.digest
         embedded = reused = 0

@@ -16,6 +16,7 @@ import grpc
 import httpx
 from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from slipway_server.config import Settings
@@ -211,7 +212,7 @@ class Connection:
             if not limit.expired():
                 raise
             raise RetrievalUnavailable(f"Qdrant at {self.url} does not answer within {self._timeout:g} s") from None
-        except (grpc.aio.AioRpcError, ApiException, httpx.HTTPError, OSError, ValueError) as error:
+        except (grpc.aio.AioRpcError, QdrantException, ApiException, httpx.HTTPError, OSError, ValueError) as error:
             if _is_missing(error):
                 raise CollectionMissing(f"Collection {name} is not at {self.url}", collection=name) from error
             if _is_refused(error):
@@ -296,4 +297,7 @@ def _is_refused(error: Exception) -> bool:
 
 
 def _kind(error: Exception) -> str:
+    if isinstance(error, ResourceExhaustedResponse):
+        # What the client makes of this status where the server says how long to wait.
+        return grpc.StatusCode.RESOURCE_EXHAUSTED.name
     return str(error.code().name) if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__

@@ -35,7 +35,7 @@ async def publish_from_server(settings: Settings, connection: Connection | None 
     `connection` replaces the one that the settings describe.
 
     Raises CollectionMissing, CollectionMismatch (not made by `slipway ingest`), RetrievalUnavailable, ConfigInvalid,
-    DataCorrupt (the snapshot has not the points that it should have).
+    DataCorrupt (the snapshot or collection has not the points that it should have).
     """
     started = time.monotonic()
     config = ServerConfig.from_settings(settings)
@@ -114,15 +114,17 @@ def _publish_snapshot(file: Path, folder: Path, version: Version, data_dir: Path
 
 async def _from_points(connection: Connection, version: Version, settings: Settings) -> None:
     target = EmbeddedTarget(settings.data_dir, settings.scratch_dir)
-    begun = False
+    points = 0
     try:
         async for page in connection.read(version.name, with_vectors=True):
             if page.vectors is None:
                 continue
-            if not begun:
+            if points == 0:
                 await target.begin(version, sparse=page.vectors.sparse is not None)
-                begun = True
             await target.add(page.points, page.vectors)
+            points += len(page.points)
+        if points != version.passages:
+            raise DataCorrupt(f"Collection {version.name} has {points} points instead of {version.passages}")
         await target.publish()
     finally:
         await target.aclose()
