@@ -57,6 +57,7 @@ def test_it_never_reaches_a_prompt(tmp_path: Path) -> None:
         ('{"answer": "a"}', "dev.jsonl:1: lacks the input 'question'"),
         ('{"question": "q"}', "dev.jsonl:1: has no label, none of reasoning, answer"),
         ('{"question": "q", "level": 1}', "has no label"),
+        ('{"question": "q", "answer": null}', "dev.jsonl:1: has no label"),
     ],
 )
 def test_a_bad_file_names_itself_and_the_line(text: str, hint: str, tmp_path: Path) -> None:
@@ -68,6 +69,8 @@ def test_a_bad_file_names_itself_and_the_line(text: str, hint: str, tmp_path: Pa
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match="no such file"):
         read_dataset(tmp_path / "nosuch.jsonl", inputs=["question"], outputs=["answer"])
+    with pytest.raises(DatasetInvalid, match="is a directory"):
+        read_dataset(tmp_path, inputs=["question"], outputs=["answer"])
 
 
 def test_inputs_are_checked_and_converted(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from slipway_server.artifacts import Manifest
 from slipway_server.artifacts.manifest import Dataset, Optimizer, Versions
-from slipway_server.errors import DatasetInvalid
+from slipway_server.errors import DataCorrupt, DatasetInvalid
 from slipway_server.evaluation.statistics import compare_scores
 from slipway_server.improve.anchors import anchors_for, guard, humans, judged_records
 from slipway_server.improve.budget import Budget
@@ -70,6 +70,9 @@ def test_a_bundle_is_named_by_its_content(tmp_path: Path) -> None:
         Bundle.open(bundle.folder)
     with pytest.raises(DatasetInvalid, match="no data bundle"):
         Bundle.open(tmp_path / "nowhere")
+    (bundle.folder / "bundle.json").write_text("[]")
+    with pytest.raises(DatasetInvalid, match="no data bundle"):
+        Bundle.open(bundle.folder)
 
 
 def test_labels_come_from_corrections_and_praise_and_never_from_the_held_out_set() -> None:
@@ -85,6 +88,7 @@ def test_labels_come_from_corrections_and_praise_and_never_from_the_held_out_set
             feedback(4, "only bad?", rating="bad", outputs={"answer": "wrong"}),
             feedback(5, "what is held out?", correct_outputs={"answer": "leak"}),
             feedback(6, "other field?", correct_outputs={"nosuch": "x"}),
+            feedback(8, "nothing?", correct_outputs={"answer": None}),
             Feedback("f7", "r", 7.0, inputs={"nosuch": "q"}, correct_outputs={"answer": "x"}),
         ],
         drifting.Archive(),
@@ -188,6 +192,24 @@ def test_anchors_need_a_human_verdict(tmp_path: Path) -> None:
     path.write_text('{"question": "q1", "answer": "a", "judged": {"answer": "b"}}\n')
     with pytest.raises(DatasetInvalid, match="no 'human'"):
         anchors_for(drifting.Archive(), path)
+
+
+@pytest.mark.parametrize("context", ['"one passage"', '[["nested"]]', "3"])
+def test_the_passages_of_an_anchor_are_a_list_of_texts(tmp_path: Path, context: str) -> None:
+    path = tmp_path / "anchors.jsonl"
+    path.write_text(
+        f'{{"question": "q", "answer": "a", "judged": {{"answer": "b"}}, "context": {context}, "human": 0}}'
+    )
+    with pytest.raises(DatasetInvalid, match="example 1 has a 'context' that is no list of texts"):
+        anchors_for(drifting.Archive(), path)
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "2026-11-20.json"
+    assert load(path) is None
+    path.write_text('{"n": 1')
+    with pytest.raises(DataCorrupt, match=r"2026-11-20\.json: is damaged"):
+        load(path)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def read_dataset(
 ) -> Dataset:
     """Read `{"question": …, "answer": …, …}`, one object per line; empty lines are skipped.
 
-    Each line has all `inputs`, and at least one of `outputs` unless these are not known. Other keys are kept aside.
+    Each line has all `inputs`, and at least one of `outputs` unless these are not known; null is none. Other keys are
+    kept aside.
 
     Args:
         path: File in UTF-8.
@@ -68,8 +69,8 @@ def read_dataset(
     """
     try:
         content = path.read_bytes()
-    except OSError:
-        raise DatasetInvalid(f"{path}: no such file") from None
+    except OSError as error:
+        raise DatasetInvalid(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
     examples = [
         _example(f"{path}:{number}", line, inputs, outputs, check)
         for number, line in enumerate(content.splitlines(), 1)
@@ -96,7 +97,7 @@ def _example(
     missing = [name for name in inputs if name not in row]
     if missing:
         raise DatasetInvalid(f"{place}: lacks the input '{missing[0]}' (the program takes {', '.join(inputs)})")
-    labels = [name for name in (outputs or row) if name in row and name not in inputs]
+    labels = [name for name in (outputs or row) if row.get(name) is not None and name not in inputs]
     if not labels:
         raise DatasetInvalid(f"{place}: has no label, none of {', '.join(outputs) or 'any output'}")
     given = {name: row[name] for name in inputs}

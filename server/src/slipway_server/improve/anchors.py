@@ -61,13 +61,19 @@ class Guard:
 
 
 def anchors_for(program: dspy.Module, path: Path) -> Dataset:
-    """Read the anchors of `program`. Raises DatasetInvalid where a judged answer lacks its human verdict."""
+    """Read the anchors of `program`. Raises DatasetInvalid, also where a judged answer lacks its human verdict."""
     dataset = dataset_for(program, path)
     for number, example in enumerate(dataset.examples, 1):
         judged, human = extra(example, "judged"), extra(example, "human")
         if judged is not None and (not isinstance(judged, dict) or human not in (0, 1)):
             raise DatasetInvalid(f"{path}: example {number} has a judged answer but no 'human' of 0 or 1")
+        if judged is not None and not _is_texts(extra(example, CONTEXT) or []):
+            raise DatasetInvalid(f"{path}: example {number} has a '{CONTEXT}' that is no list of texts")
     return dataset
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def extra(example: Any, name: str) -> Any | None:

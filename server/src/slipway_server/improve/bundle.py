@@ -38,7 +38,9 @@ class Bundle:
         try:
             index = orjson.loads((folder / INDEX).read_bytes())
         except (OSError, orjson.JSONDecodeError):
-            raise DatasetInvalid(f"{folder} is no data bundle: it has no readable {INDEX}") from None
+            index = None
+        if not isinstance(index, dict):
+            raise DatasetInvalid(f"{folder} is no data bundle: it has no readable {INDEX}")
         for name in {*index, TRAIN, HELDOUT}:
             if name not in (TRAIN, HELDOUT, ANCHORS):
                 raise DatasetInvalid(f"{folder / INDEX}: '{name}' is no file of a bundle")
@@ -89,8 +91,8 @@ def pack(folder: Path, *, train: Path, heldout: Path, anchors: Path | None = Non
             continue
         try:
             content = source.read_bytes()
-        except OSError:
-            raise DatasetInvalid(f"{source}: no such file") from None
+        except OSError as error:
+            raise DatasetInvalid(f"{source}: {(error.strerror or 'cannot be read').lower()}") from None
         write_atomic(folder / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
     write_atomic(folder / INDEX, orjson.dumps(digests, option=orjson.OPT_INDENT_2))

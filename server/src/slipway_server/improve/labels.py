@@ -30,7 +30,7 @@ def labelled(
     found: dict[bytes, LabelledExample] = {}
     for item in sorted(feedback, key=lambda item: (bool(item.correct_outputs), item.time)):
         labels = item.correct_outputs or (item.outputs if item.rating == "good" else {})
-        known = {name: value for name, value in labels.items() if name in outputs}
+        known = {name: value for name, value in labels.items() if name in outputs and value is not None}
         try:
             inputs = fields.checked(item.inputs)
         except CallerError:

@@ -26,7 +26,7 @@ from typing import Any
 import orjson
 
 from slipway_server.config import Settings
-from slipway_server.errors import ConfigInvalid
+from slipway_server.errors import ConfigInvalid, DataCorrupt
 from slipway_server.traffic.once import write_once
 
 UNCOMPILED = "uncompiled"
@@ -120,8 +120,10 @@ def publish(path: Path, value: Any) -> bool:
 
 
 def load(path: Path) -> Any | None:
-    """A published value; None where there is none yet."""
+    """A published value; None where there is none yet. Raises DataCorrupt where it is no JSON."""
     try:
         return orjson.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except orjson.JSONDecodeError:
+        raise DataCorrupt(f"{path}: is damaged; move it away, and what it says is found anew") from None
