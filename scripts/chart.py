@@ -44,8 +44,8 @@ OWNED = {
 KNOWN: dict[str, Any] = Settings.model_json_schema(by_alias=False)["properties"]
 """The server's settings, as JSON schemas."""
 
-DOCS_HEAD = """A value that is not listed here is refused, and so is null but where it says so. A list or mapping that
-is null is empty. Helm's `--set` makes text of fractions; `--set-json traffic.sample=0.1` gives a number."""
+DOCS_HEAD = """The chart rejects values that are not listed here, and null unless the description allows it; a list or
+mapping that is null counts as empty. Helm's `--set` turns fractions into text: use `--set-json traffic.sample=0.1`."""
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 NO_SETTING = (
@@ -57,19 +57,19 @@ ARTIFACT: dict[str, Schema] = {
         "type": "string",
         "pattern": "^[A-Za-z0-9][-._A-Za-z0-9]*$",
         "says": "a file name without .json: letters, digits, dots, hyphens and underscores",
-        "description": "File name without .json, as receipts show it; the artifact's key if not given.",
+        "description": "File name without .json, as receipts show it. If not given, the artifact's key.",
     },
     "digest": {
         "type": "string",
         "pattern": "^([0-9a-f]{64})?$",
         "says": "the 64 hex digits that `slipway artifact show` prints as the digest; --set-string keeps them text",
-        "description": "Content digest that pods check; taken from `manifest` where that is given.",
+        "description": "Content digest that pods check. If `manifest` is given, taken from there.",
     },
-    "state": TEXT | {"description": "The artifact's .json file, by --set-file."},
-    "stateGz": TEXT | {"description": "The same, gzip, then base64, in place of `state`."},
-    "manifest": TEXT | {"description": "Its .meta.json file, by --set-file."},
+    "state": TEXT | {"description": "The artifact's .json file; use --set-file."},
+    "stateGz": TEXT | {"description": "The same, gzipped and in base64, instead of `state`."},
+    "manifest": TEXT | {"description": "Its .meta.json file; use --set-file."},
     "existingConfigMap": TEXT | {"description": "ConfigMap of yours with `name`.json and `name`.meta.json."},
-    "gzipped": {"type": "boolean", "description": "That ConfigMap has `name`.json.gz in place of `name`.json."},
+    "gzipped": {"type": "boolean", "description": "That ConfigMap has `name`.json.gz instead of `name`.json."},
     "path": TEXT | {"description": "Path of the .json or .json.gz file on the volume."},
 }
 """What is given of an artifact."""

@@ -13,7 +13,9 @@ import yaml
 from charts import CHART, ROOT, Objects
 from prometheus_client.metrics import MetricWrapperBase
 
+from slipway_server.errors import CallerError, catalogue
 from slipway_server.telemetry import metrics
+from slipway_server.traffic.quality import VERDICTS
 
 Render = Callable[..., Objects]
 NAME = "answers-slipway"
@@ -101,6 +103,19 @@ def test_a_threshold_reaches_its_rule(objects: Render) -> None:
     [slow] = [rule for rule in rules(objects("everything")) if rule["alert"] == "SlipwaySlow"]
     assert slow["expr"].endswith("> 10")
     assert "10 s" in slow["annotations"]["summary"]
+
+
+def test_the_alert_about_errors_counts_every_error_that_is_not_the_caller_s(objects: Render) -> None:
+    [failing] = [rule for rule in rules(objects("everything")) if rule["alert"] == "SlipwayErrors"]
+    [counted] = re.findall(r'code=~"([^"]+)"', failing["expr"])
+    ours = {str(error.code) for error in catalogue() if not issubclass(error, CallerError)}
+    assert set(counted.split("|")) == ours | {"UNKNOWN"}, "a refused key, too, is nothing that a caller can mend"
+
+
+def test_the_alert_about_quality_names_verdicts_that_there_are(objects: Render) -> None:
+    [dropped] = [rule for rule in rules(objects("everything")) if rule["alert"] == "SlipwayQualityDropped"]
+    [pattern] = re.findall(r'verdict=~"([^"]+)"', dropped["expr"])
+    assert {verdict for verdict in VERDICTS if re.fullmatch(pattern, verdict)} == set(pattern.split("|"))
 
 
 @pytest.mark.parametrize("scenario", ["external", "volume"])

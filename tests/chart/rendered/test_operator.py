@@ -10,7 +10,7 @@ from charts import SCENARIOS, TOOLS, Helm
 
 CHECK = TOOLS / "operator-types"
 pytestmark = pytest.mark.skipif(not CHECK.is_file(), reason="not built: run `make chart-tools`, which needs Go")
-WITH_OBJECTS = {"everything": (2, 11), "external": (1, 0), "volume": (1, 0)}
+WITH_OBJECTS = {"everything": (2, 12), "external": (1, 0), "volume": (1, 0)}
 
 
 def check(text: str) -> tuple[int, list[str], str]:
