@@ -39,6 +39,8 @@ from slipway_server.retrieval.version import Version
 
 FACTS = "slipway"
 """Key of the collection's metadata that holds our facts."""
+SERVER = "the Qdrant server (SLIPWAY_QDRANT_URL)"
+"""In messages, which callers may see: the key, not the address."""
 _REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
@@ -77,7 +79,6 @@ class Connection:
     """
 
     def __init__(self, config: ServerConfig, client: AsyncQdrantClient, *, owned: bool = False) -> None:
-        self.url = config.url
         self._timeout = config.timeout_seconds
         self._client, self._owned = client, owned
 
@@ -102,7 +103,7 @@ class Connection:
             stored = await self._facts(named)
         if stored is None:
             raise CollectionMismatch(
-                f"Collection {named} at {self.url} was not made by `slipway ingest`; name another one",
+                f"Collection {named} at {SERVER} was not made by `slipway ingest`; name another one",
                 collection=named,
             )
         return stored.version
@@ -211,15 +212,15 @@ class Connection:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise RetrievalUnavailable(f"Qdrant at {self.url} does not answer within {self._timeout:g} s") from None
+            raise RetrievalUnavailable(f"{SERVER} does not answer within {self._timeout:g} s") from None
         except (grpc.aio.AioRpcError, QdrantException, ApiException, httpx.HTTPError, OSError, ValueError) as error:
             if _is_missing(error):
-                raise CollectionMissing(f"Collection {name} is not at {self.url}", collection=name) from error
+                raise CollectionMissing(f"Collection {name} is not at {SERVER}", collection=name) from error
             if _is_refused(error):
                 raise ConfigInvalid(
-                    f"Qdrant at {self.url} refuses the key; check SLIPWAY_QDRANT_API_KEY", key="SLIPWAY_QDRANT_API_KEY"
+                    f"{SERVER} refuses the key; check SLIPWAY_QDRANT_API_KEY", key="SLIPWAY_QDRANT_API_KEY"
                 ) from error
-            raise RetrievalUnavailable(f"Qdrant at {self.url} does not answer ({_kind(error)})") from error
+            raise RetrievalUnavailable(f"{SERVER} does not answer ({_kind(error)})") from error
 
 
 def _client(config: ServerConfig) -> AsyncQdrantClient:

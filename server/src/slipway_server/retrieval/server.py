@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from slipway_server import request
 from slipway_server.errors import CollectionMissing, DeadlineTooShort
 from slipway_server.retrieval.encoding import Encoder
-from slipway_server.retrieval.qdrant import Connection
+from slipway_server.retrieval.qdrant import SERVER, Connection
 from slipway_server.retrieval.types import Passage
 from slipway_server.retrieval.version import Version, check_name, reader
 
@@ -78,7 +78,7 @@ async def _current(connection: Connection, collection: str) -> Version:
     version = await connection.current(collection)
     if version is None:
         raise CollectionMissing(
-            f"Collection {collection} does not exist at {connection.url}; make it with "
+            f"Collection {collection} does not exist at {SERVER}; make it with "
             f"`slipway ingest --corpus FILE --collection {collection}`",
             collection=collection,
         )

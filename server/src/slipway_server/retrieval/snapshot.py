@@ -19,7 +19,7 @@ from slipway_server.errors import CollectionMissing, DataCorrupt
 from slipway_server.retrieval import archive, shard
 from slipway_server.retrieval.embedded_target import EmbeddedTarget
 from slipway_server.retrieval.ingest import Summary
-from slipway_server.retrieval.qdrant import Connection, ServerConfig
+from slipway_server.retrieval.qdrant import SERVER, Connection, ServerConfig
 from slipway_server.retrieval.scratch import Scratch
 from slipway_server.retrieval.version import Version, check_name
 
@@ -43,7 +43,7 @@ async def publish_from_server(settings: Settings, connection: Connection | None 
     try:
         version = await connection.current(check_name(settings.collection))
         if version is None:
-            raise CollectionMissing(f"Collection {settings.collection} does not exist at {config.url}")
+            raise CollectionMissing(f"Collection {settings.collection} does not exist at {SERVER}")
         changed = not await _is_there(version, settings)
         if changed and not (await connection.shards(version) == 1 and await _from_snapshot(config, version, settings)):
             await _from_points(connection, version, settings)
