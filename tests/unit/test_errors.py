@@ -33,6 +33,13 @@ def test_pushback_never_invites_retries_of_what_cannot_succeed() -> None:
             assert error("message", retry_after_seconds=1.5).pushback_ms == 1500
 
 
+def test_absurd_advice_fits_into_the_trailer() -> None:
+    for advice in (1e9, 1e18, float("inf")):
+        refused = errors.EmbedderRateLimited("message", retry_after_seconds=advice)
+        assert refused.retry_after_seconds == errors.LONGEST_ADVICE_SECONDS
+        assert refused.pushback_ms == 3_600_000
+
+
 def test_codes_say_whose_fault_it_is() -> None:
     for error in catalogue():
         if issubclass(error, errors.CallerError):

@@ -40,6 +40,9 @@ DOMAIN = "slipway"
 NEVER_RETRY = -1
 """Value of grpc-retry-pushback-ms that stops the caller's own retries (gRPC proposal A6)."""
 
+LONGEST_ADVICE_SECONDS = 3600.0
+"""What callers are told to wait at most: some providers advise nonsense, and gRPC's pushback is a 32-bit number."""
+
 
 class Code(StrEnum):
     """Canonical status codes by name (google.rpc.Code); `serving` maps them to grpc.StatusCode."""
@@ -59,7 +62,8 @@ class SlipwayError(Exception):
 
     Args:
         message: One line, cause and remedy, safe to show to a caller.
-        retry_after_seconds: Wait at least this long before trying again; None where waiting does not help.
+        retry_after_seconds: Wait at least this long before trying again, an hour at most is said; None where waiting
+            does not help.
         metadata: The dynamic parts of the message, for google.rpc.ErrorInfo. Keys are lower_snake_case, for ever.
     """
 
@@ -74,7 +78,9 @@ class SlipwayError(Exception):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None, **metadata: str) -> None:
         super().__init__(message)
         self.message = message
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds = (
+            None if retry_after_seconds is None else min(retry_after_seconds, LONGEST_ADVICE_SECONDS)
+        )
         self.metadata = metadata
 
     @property
@@ -279,6 +285,11 @@ class ServerBusy(OverloadError):
     meaning = "This server handles as many requests as SLIPWAY_MAX_CONCURRENT_REQUESTS allows."
 
 
+class EmbedderRateLimited(OverloadError):
+    reason = "EMBEDDER_RATE_LIMITED"
+    meaning = "The embedding endpoint answers 429 and the wait does not fit into the deadline."
+
+
 # ---- something is away
 
 
@@ -313,11 +324,6 @@ class FeedbackUnavailable(UnavailableError):
     retryable = True
     reason = "FEEDBACK_UNAVAILABLE"
     meaning = "The volume for feedback is full or hangs. The same feedback_id may be sent again."
-
-
-class EmbedderRateLimited(OverloadError):
-    reason = "EMBEDDER_RATE_LIMITED"
-    meaning = "The embedding endpoint answers 429 and the wait does not fit into the deadline."
 
 
 class NotReady(UnavailableError):

@@ -57,6 +57,16 @@ def test_a_traceback_stays_in_its_event(capsys: pytest.CaptureFixture[str]) -> N
     assert "ValueError: of\ntwo lines" in event(capsys)["error"]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [("cut \ud83d", "cut ?"), (10**30, 1e30), ({(1, 2): "a", "b": 10**30}, {"b": 1e30})]
+)
+def test_what_json_cannot_hold_costs_no_event(value: object, shown: object, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logging.getLogger("slipway_server.x").warning("provider refused", extra={"provider_message": value})
+    found = event(capsys)
+    assert (found["event"], found["provider_message"]) == ("provider refused", shown)
+
+
 def test_a_field_of_several_lines_is_one_in_text(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "text")
     logging.getLogger("slipway_server.x").warning("refused", extra={"detail": "To fix:\n\n  - set the key"})

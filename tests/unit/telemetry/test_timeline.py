@@ -26,6 +26,12 @@ def access(after: float, **fields: Any) -> str:
     return line(after, "rpc", **{"method": "Predict", "code": "OK", "elapsed_seconds": 2.0, **fields})
 
 
+def test_a_line_of_another_program_without_a_time_zone_is_utc() -> None:
+    foreign = '{"ts": "2026-03-04T05:06:08", "event": "proxied", "request_id": "r-1"}\n'
+    [found] = timelines(events_of([access(2.0), foreign, line(0.5, "cache")], "r-1"), "r-1")
+    assert [step.what for step in found.steps] == ["cache", "proxied", "rpc"]
+
+
 def test_steps_are_in_order_whatever_the_order_of_the_files() -> None:
     lines = [
         access(

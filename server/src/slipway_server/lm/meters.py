@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from slipway_server import request
+from slipway_server.errors import LONGEST_ADVICE_SECONDS
 from slipway_server.lm.gate import Gate
 from slipway_server.lm.pacing.types import Need, Pacer
 from slipway_server.request import Account, TrafficClass
@@ -84,7 +85,7 @@ class Meters:
         """The provider sent a Retry-After."""
         if retry_after is not None:
             # An absurd one must not drown the histogram's sum.
-            _child(metrics.LM_RETRY_AFTER, self._model).observe(min(retry_after, 3600.0))
+            _child(metrics.LM_RETRY_AFTER, self._model).observe(min(retry_after, LONGEST_ADVICE_SECONDS))
 
     def shed(self, cls: TrafficClass, reason: str) -> None:
         """A call was refused without an attempt."""

@@ -9,6 +9,7 @@ import logging
 from dspy import lm15
 
 from slipway_server.errors import (
+    LONGEST_ADVICE_SECONDS,
     ContextTooLong,
     DeadlineTooShort,
     ProviderRateLimited,
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 
 QUOTA_SUBJECT = "lm_requests"
 """Subject of google.rpc.QuotaFailure, as the error's metadata `subject`."""
-MOST_ADVISED_SECONDS = 3600.0
-"""What callers are told at most: some providers advise nonsense, and gRPC's pushback is a 32-bit number."""
 _LOGGED_CHARACTERS = 300
 _LABELS: tuple[tuple[type[BaseException], str], ...] = (
     (lm15.RateLimitError, "rate_limited"),
@@ -73,7 +72,7 @@ def unavailable(attempts: int, last: str) -> ProviderUnavailable:
 
 
 def _rate_limited(call: Call, error: lm15.LM15Error, predicted_wait: float) -> ProviderRateLimited:
-    wait = min(MOST_ADVISED_SECONDS, max(1.0, predicted_wait) if error.retry_after is None else error.retry_after)
+    wait = min(LONGEST_ADVICE_SECONDS, max(1.0, predicted_wait) if error.retry_after is None else error.retry_after)
     why = {
         "retry_after": "longer than SLIPWAY_LM_RETRY_AFTER_CAP_SECONDS",
         "deadline": "longer than what is left of the deadline",

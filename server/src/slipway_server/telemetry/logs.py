@@ -9,6 +9,7 @@ The message is the event's name; everything else is a field in `extra`. JSON for
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -42,7 +43,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:
+            # Half a surrogate pair, as of an emoji that a provider cut, or a number beyond 64 bits.
+            text = json.dumps(line, default=str, skipkeys=True, ensure_ascii=False)
+            return text.encode("utf-8", "replace").decode()
 
 
 class TextFormatter(logging.Formatter):

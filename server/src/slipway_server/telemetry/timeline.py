@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -85,6 +85,8 @@ def _parsed(line: str, request_id: str) -> Event | None:
         if not isinstance(row, dict) or row.get("request_id") != request_id:
             return None
         at = datetime.fromisoformat(row["ts"])
+        # Ours say UTC; another program's line with the same id may say nothing.
+        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         fields = {key: value for key, value in row.items() if key not in _KNOWN}
         return Event(at, str(row["event"]), str(row.get("level", "")), fields, line[:start].strip())
     except (ValueError, KeyError, TypeError):
