@@ -89,6 +89,7 @@ def test_json_and_a_foreign_artifact(in_process: InProcess) -> None:
         (("--dev", "nosuch.jsonl"), "nosuch.jsonl: no such file"),
         (("--out", "bad.jsonl/artifacts"), "bad.jsonl is no folder that can be written"),
         (("--log-dir", "bad.jsonl"), "bad.jsonl is no folder that can be written"),
+        (("--bundle", "bad.jsonl/bundle"), "bad.jsonl is no folder that can be written"),
         (("--dev", "bad.jsonl"), "bad.jsonl:2: field 'question': "),
     ],
 )
@@ -101,8 +102,23 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], hint: str, in_process: In
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_evaluate_says_in_one_line_that_a_program_cannot_be_made(in_process: InProcess) -> None:
-    code, _, err = in_process("evaluate", "--program", "dspy:ChainOfThought", "--dev", str(DATA / "dev.jsonl"))
+@pytest.mark.parametrize("words", [("evaluate", "--dev", str(DATA / "dev.jsonl")), ("reevaluate",)])
+def test_a_program_that_cannot_be_made_is_one_line(words: tuple[str, ...], in_process: InProcess) -> None:
+    code, _, err = in_process(*words, "--program", "dspy:ChainOfThought")
     assert code == 2
     assert err.startswith("slipway: ChainOfThought() failed with TypeError")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("release", "hint"), [("", "--publish needs SLIPWAY_LOOP_RELEASE"), ("shop", "this is no pod")]
+)
+def test_recompile_says_before_it_spends_anything_that_it_cannot_publish(
+    release: str, hint: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    if release:
+        monkeypatch.setenv("SLIPWAY_LOOP_RELEASE", release)
+    code, _, err = in_process("recompile", "--bundle", str(tmp_path), "--publish")
+    assert code == 2
+    assert hint in err

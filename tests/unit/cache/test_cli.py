@@ -69,6 +69,11 @@ def test_a_wrong_size_is_named(store: DiskStore, size: str) -> None:
         run("gc", "--max-bytes", size)
 
 
+@pytest.mark.parametrize("option", ["--max-age-days", "--min-age-minutes", "--grace-seconds"])
+def test_an_endless_time_is_refused(store: DiskStore, option: str) -> None:
+    assert CliRunner().invoke(command, ["gc", option, "inf"]).exit_code == 2
+
+
 def test_an_unusable_volume_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("DSPY_CACHEDIR", str(tmp_path / "file"))
@@ -102,3 +107,14 @@ def test_bad_questions_are_named(tmp_path: Path, content: str) -> None:
     questions.write_text(content)
     with pytest.raises(DatasetInvalid, match="questions"):
         run("warm", "--questions", str(questions))
+
+
+def test_questions_may_come_from_a_pipe_but_not_from_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetInvalid, match="is a directory"):
+        run("warm", "--questions", str(tmp_path))
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write("[1]\n")
+    with pytest.raises(DatasetInvalid, match=":1: is not a JSON object"):
+        run("warm", "--questions", f"/dev/fd/{reading}")
+    os.close(reading)

@@ -72,6 +72,10 @@ def too_much(example: Any, prediction: Any, trace: Any = None) -> float:
     return 3.0
 
 
+def without_score(example: Any, prediction: Any, trace: Any = None) -> dspy.Prediction:
+    return dspy.Prediction(feedback="half of it")
+
+
 def no_trace(example: Any, prediction: Any) -> float:
     return 1.0
 
@@ -100,7 +104,14 @@ def test_what_is_no_metric(name: str, error: type[Exception], hint: str) -> None
         metric_named(name)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("raises", "raised KeyError: 'nosuch'"), ("too_much", "from 0 to 1")])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("raises", "raised KeyError: 'nosuch'"),
+        ("too_much", "from 0 to 1"),
+        ("without_score", "raised AttributeError: .*score"),
+    ],
+)
 def test_a_metric_that_misbehaves(name: str, hint: str) -> None:
     with pytest.raises(ProgramInvalid, match=hint):
         metric_named(f"{__name__}:{name}")(example(), dspy.Prediction())

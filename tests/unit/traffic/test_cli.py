@@ -72,8 +72,9 @@ def test_forget_says_what_it_removed(folder: str) -> None:
 
 
 def test_a_moment_that_is_none_is_refused(folder: str) -> None:
-    with pytest.raises(ConfigInvalid, match="write 2026-11-20"):
-        output("show", "--dir", folder, "--since", "yesterday")
+    for text in ("yesterday", "9999-12-31T23:00-05:00"):
+        with pytest.raises(ConfigInvalid, match="write 2026-11-20"):
+            output("show", "--dir", folder, "--until", text)
 
 
 def test_a_moment_may_say_how_far_it_is_from_utc(folder: str) -> None:

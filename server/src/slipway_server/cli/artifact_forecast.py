@@ -24,7 +24,7 @@ MOST_QUESTIONS = 100_000
 def forecast(
     new: Path = typer.Argument(..., help="The new artifact's file, or a store folder whose current one is meant."),
     questions: Path = typer.Option(..., help="Questions that callers ask, one JSON object per line."),
-    rpm: float = typer.Option(..., min=0, help="Questions per minute that callers ask."),
+    rpm: float = typer.Option(..., min=0, max=1e9, help="Questions per minute that callers ask."),
     current: Path | None = typer.Option(None, help="What is served now; default is SLIPWAY_ARTIFACT."),
     program: str | None = typer.Option(None, help="Program that both are for, package.module:Class."),
     collection: str | None = typer.Option(None, help="Collection to retrieve from."),

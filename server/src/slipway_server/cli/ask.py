@@ -23,7 +23,7 @@ def ask(
     question: str = typer.Argument("", help="The question; leave it out with --inputs."),
     inputs: str | None = typer.Option(None, help="A JSON object of fields, for programs that take something else."),
     target: str = typer.Option("localhost:50051", help="host:port of the server, or a gRPC URI."),
-    deadline: float = typer.Option(30.0, min=0.001, help="Seconds to wait at most."),
+    deadline: float = typer.Option(30.0, min=0.001, max=86_400, help="Seconds to wait at most."),
     pin: str = typer.Option("", help="Variant or artifact digest that must answer."),
     routing_key: str = typer.Option("", help="End user or session; the same key gets the same variant."),
     bypass_cache: bool = typer.Option(False, "--bypass-cache", help="Neither read from nor write to the cache."),

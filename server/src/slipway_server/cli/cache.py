@@ -45,10 +45,10 @@ def stats(as_json: bool = AS_JSON) -> None:
 
 @command.command()
 def gc(
-    max_age_days: float = typer.Option(30.0, min=0, help="Older entries go."),
+    max_age_days: float = typer.Option(30.0, min=0, max=1e6, help="Older entries go."),
     max_bytes: str = typer.Option("10G", help="Beyond it the oldest entries go; K, M, G and T are powers of 1024."),
-    min_age_minutes: float = typer.Option(60.0, min=0, help="Younger entries stay in any case."),
-    grace_seconds: float = typer.Option(5.0, min=0, help="Between renaming a file away and removing it."),
+    min_age_minutes: float = typer.Option(60.0, min=0, max=5e7, help="Younger entries stay in any case."),
+    grace_seconds: float = typer.Option(5.0, min=0, max=3600, help="Between renaming a file away and removing it."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Remove what is too old or too much, and what crashed processes left behind. Safe while pods run.
@@ -87,7 +87,7 @@ def verify(
 
 @command.command()
 def doctor(
-    wait_seconds: float = typer.Option(120.0, min=1, help="Wait so long for the other process."),
+    wait_seconds: float = typer.Option(120.0, min=1, max=86_400, help="Wait so long for the other process."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Test whether the volume keeps what the cache needs. Run it at the same time in two pods, best on two nodes.

@@ -85,10 +85,12 @@ async def ask_all(
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise DatasetInvalid(f"{path}: no such file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetInvalid(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
     rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
             try:
                 row = orjson.loads(line)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 import typer
 
+from slipway_server.cli.artifact_output import program_named
 from slipway_server.cli.stages import stages
 from slipway_server.config import load_settings
 from slipway_server.telemetry import logs
@@ -55,14 +56,14 @@ def compile_(
     from slipway_server.improve import report
     from slipway_server.improve.anchors import anchors_for
     from slipway_server.improve.bundle import pack
-    from slipway_server.improve.compile import Plan, compile_program
+    from slipway_server.improve.compile import Plan, check_writable, compile_program
     from slipway_server.improve.data import dataset_for
     from slipway_server.improve.optimizers import parse_settings
-    from slipway_server.runtime.imports import import_program
     from slipway_server.runtime.session import open_session
-    from slipway_server.runtime.variants import new_program
 
-    uncompiled = new_program(import_program(settings.program))
+    if bundle is not None:
+        check_writable(bundle)
+    uncompiled = program_named(settings.program)()
     plan = Plan(
         train=dataset_for(uncompiled, train),
         dev=dataset_for(uncompiled, dev),

@@ -30,6 +30,16 @@ def check(settings: Settings, bundle: Path | None, how: str) -> None:
             pass
 
 
+def check_publishing(settings: Settings) -> str:
+    """The Helm release to publish for. Raises ConfigInvalid where there is none, or this is no pod of a cluster."""
+    from slipway_server.improve.kubernetes import Cluster
+
+    if settings.loop_release is None:
+        raise ConfigInvalid("--publish needs SLIPWAY_LOOP_RELEASE: the Helm release", key="SLIPWAY_LOOP_RELEASE")
+    with Cluster.inside():
+        return settings.loop_release
+
+
 def degraded(settings: Settings, report: dict[str, Any], bundle: Path | None, how: str, *, quiet: bool) -> None:
     """Recompile here (run), or in a Job of the cluster (job)."""
     if how == "job":
@@ -61,17 +71,15 @@ def _claimed(settings: Settings, report: dict[str, Any]) -> Iterator[None]:
         raise
 
 
-def publish_candidate(settings: Settings, result: dict[str, Any], *, quiet: bool) -> None:
+def publish_candidate(settings: Settings, release: str, result: dict[str, Any], *, quiet: bool) -> None:
     """Publish in the cluster, and print what makes it live."""
     from slipway_server.improve.handover import commands, publish
     from slipway_server.improve.kubernetes import Cluster
 
-    if settings.loop_release is None:
-        raise ConfigInvalid("--publish needs SLIPWAY_LOOP_RELEASE: the Helm release", key="SLIPWAY_LOOP_RELEASE")
     with Cluster.inside() as cluster:
-        name, namespace = publish(cluster, result, settings.loop_release), cluster.namespace
+        name, namespace = publish(cluster, result, release), cluster.namespace
     lines = [f"published: ConfigMap {name}", "next:"]
-    steps = commands(result, release=settings.loop_release, namespace=namespace, chart=settings.loop_chart)
+    steps = commands(result, release=release, namespace=namespace, chart=settings.loop_chart)
     lines += [f"  {line}" for line in steps]
     typer.echo("\n".join(lines), err=quiet)
 

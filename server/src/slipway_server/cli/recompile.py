@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from slipway_server.cli.handover import check_publishing, publish_candidate
 from slipway_server.cli.stages import stages
 from slipway_server.cli.values import loaded_artifact
 from slipway_server.config import Settings, load_settings
@@ -67,15 +68,14 @@ def recompile(
         "force": force,
         "concurrency": concurrency,
     }
+    release = check_publishing(settings) if publish else ""
     result = run(settings, bundle, quiet=as_json, **options)
     if as_json:
         typer.echo(orjson.dumps(result).decode())
     else:
         show(result, here=not publish)
-    if result["verdict"] == "PASS" and publish:
-        from slipway_server.cli.handover import publish_candidate
-
-        publish_candidate(settings, result, quiet=as_json)
+    if result["verdict"] == "PASS" and release:
+        publish_candidate(settings, release, result, quiet=as_json)
     if result["verdict"] != "PASS":
         raise typer.Exit(3 if result["verdict"] == "INCONCLUSIVE" else 1)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from slipway_server.cli.artifact_output import program_named
 from slipway_server.cli.handover import check, degraded
 from slipway_server.cli.stages import stages
 from slipway_server.cli.values import loaded_artifact, moment
@@ -77,11 +78,10 @@ def _round(
     from slipway_server.improve.places import Places, loop_folder
     from slipway_server.improve.reevaluate import Setup
     from slipway_server.improve.round import run_round
-    from slipway_server.runtime.imports import import_program
     from slipway_server.runtime.session import open_session
     from slipway_server.traffic import folder_of
 
-    program = loaded.program if loaded else import_program(settings.program)()
+    program = loaded.program if loaded else program_named(settings.program)()
     named = metric or (loaded.manifest.metric if loaded else "") or "exact-match"
     anchors = Bundle.open(bundle).anchors if bundle else None
     with open_session(settings) as session, open_judge(session) as judge, stages(quiet=quiet, unit="answers") as shown:

@@ -32,7 +32,9 @@ def ship_(
     program: str | None = typer.Option(None, help="Program, package.module:Class; default is the release's."),
     current: Path | None = typer.Option(None, help="What stable serves, where the release only says where it is."),
     questions: Path | None = typer.Option(None, help="Questions that callers ask, for the forecast."),
-    rpm: float | None = typer.Option(None, min=0, help="Questions per minute that callers ask, for the forecast."),
+    rpm: float | None = typer.Option(
+        None, min=0, max=1e9, help="Questions per minute that callers ask, for the forecast."
+    ),
     floor: float | None = typer.Option(None, help="Let the hook evaluate it: gate.floor of the chart."),
     keep: bool = typer.Option(False, "--keep", help="Keep artifacts in the release that no variant serves."),
     how: How,

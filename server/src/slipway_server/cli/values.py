@@ -18,8 +18,8 @@ def moment(option: str, text: str) -> float:
     """A day or a moment, UTC unless it says otherwise, in seconds since 1970. Raises ConfigInvalid with the option."""
     try:
         found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
+        return (found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         raise ConfigInvalid(f"{option} {text}: write 2026-11-20 or 2026-11-20T08:00") from None
 
 

@@ -50,14 +50,13 @@ class Metric:
     def score(self, example: dspy.Example, prediction: Any, trace: Any = None) -> Score:
         """The score with its feedback. Takes a bool, a number, or a dspy.Prediction with `score` and `feedback`."""
         try:
-            result = self.function(example, prediction, trace)
+            result, feedback = self.function(example, prediction, trace), ""
+            if isinstance(result, dspy.Prediction):
+                result, feedback = result.score, str(result.get("feedback") or "")
         except (SlipwayError, DSPyError):
             raise
         except Exception as error:
             raise ProgramInvalid(f"metric '{self.name}' raised {type(error).__name__}: {error!s:.200}") from error
-        feedback = ""
-        if isinstance(result, dspy.Prediction):
-            result, feedback = result.score, str(result.get("feedback") or "")
         if not isinstance(result, bool | int | float) or not 0 <= result <= 1:
             raise ProgramInvalid(f"metric '{self.name}' must return a bool or a number from 0 to 1, got {result!r:.80}")
         return Score(float(result), feedback)

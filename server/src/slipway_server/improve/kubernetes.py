@@ -50,7 +50,7 @@ class Cluster:
             verify = ssl.create_default_context(cafile=str(account / "ca.crt"))
         except OSError:
             raise ConfigInvalid(
-                "this is no pod with a service account; use --on-degraded run outside a cluster"
+                "this is no pod with a service account: --on-degraded job and --publish work inside a cluster only"
             ) from None
         address = f"[{host}]" if ":" in host else host
         return cls(f"https://{address}:{port}", namespace, token, verify)
