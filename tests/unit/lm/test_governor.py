@@ -22,6 +22,7 @@ from slipway_server.errors import (
 )
 from slipway_server.lm.errors import translate
 from slipway_server.lm.pacing.share import SharePacer
+from slipway_server.lm.pacing.types import Need
 from slipway_server.lm.retries import RetryConfig
 from slipway_server.request import RequestContext, TrafficClass
 
@@ -142,6 +143,20 @@ def test_the_circuit_opens_probes_and_closes(virtual: Virtual, bench: Any, scrip
         await asyncio.sleep(30)
         await it.ask()
         await asyncio.gather(*(it.ask() for _ in range(5)))
+
+    virtual(main)
+
+
+def test_calls_that_wait_while_the_circuit_opens_make_no_attempt(virtual: Virtual, bench: Any, scripted: Any) -> None:
+    async def main() -> None:
+        it = bench(
+            scripted([down()] * 100), max_concurrency=1, retries=RetryConfig(max_attempts=1), queue_cap_seconds=1e9
+        )
+        errors = await asyncio.gather(*(refused(it.ask()) for _ in range(30)))
+        assert len(it.backend.sent_at) == 10
+        assert [type(error) for error in errors] == [ProviderUnavailable] * 10 + [ProviderCircuitOpen] * 20
+        assert it.governor.gate.in_flight == 0
+        assert it.governor.gate.predicted_wait(TrafficClass.INTERACTIVE, Need()) == 0.0
 
     virtual(main)
 

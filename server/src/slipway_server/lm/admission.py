@@ -65,7 +65,7 @@ class Admission:
             if waiter.admitted_at is None:
                 await self._turn(call, waiter)
         except BaseException:
-            self._breaker.abandoned()
+            self._breaker.abandoned(call)
             raise
         call.attempts += 1
         call.account.attempts += 1
@@ -83,6 +83,8 @@ class Admission:
         try:
             async with asyncio.timeout(call.remaining(self._now())):
                 await turn
+            # It may have opened while the call waited.
+            self._check_circuit(call)
         except TimeoutError:
             self._gate.withdraw(waiter)
             self._meters.shed(call.cls, "deadline")
@@ -93,7 +95,7 @@ class Admission:
             raise
 
     def _check_circuit(self, call: Call) -> None:
-        wait = self._breaker.wait_seconds()
+        wait = self._breaker.wait_seconds(call)
         if wait <= 0:
             return
         if call.attempts:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A circuit breaker for a provider that is down: 5xx, timeouts and connection faults, never 429.
 
-    wait = breaker.wait_seconds()          # 0: go; else refuse, and say when to come back
-    breaker.succeeded() / breaker.failed() / breaker.abandoned()
+    wait = breaker.wait_seconds(call)      # 0: go; else refuse, and say when to come back
+    breaker.succeeded() / breaker.failed(call) / breaker.abandoned(call)
 
 Pausing on 429 would leave most of a small bucket unused; pausing on an outage saves callers their deadlines.
 """
@@ -24,7 +24,11 @@ class BreakerConfig:
 
 
 class Breaker:
-    """Closed, open, or half-open: after a pause one probe at a time is let through."""
+    """Closed, open, or half-open: after a pause one probe at a time is let through.
+
+    Who attempts is named by any object: only the probe's own end says whether the provider is there again, and attempts
+    that began before it opened may end at any time.
+    """
 
     def __init__(self, config: BreakerConfig, *, now: Callable[[], float], rng: random.Random) -> None:
         self._config = config
@@ -33,39 +37,46 @@ class Breaker:
         self._failures = 0
         self._opened = 0
         self._open_until: float | None = None
-        self._probing = False
+        self._probe: object | None = None
+
+    def __repr__(self) -> str:
+        if self._open_until is None:
+            return f"Breaker(closed, failures={self._failures})"
+        left = max(0.0, self._open_until - self._now())
+        return f"Breaker(open for {left:.1f} s, probing={self._probe is not None})"
 
     @property
     def is_open(self) -> bool:
         """Whether it refuses attempts or lets only probes through."""
         return self._open_until is not None
 
-    def wait_seconds(self) -> float:
-        """0 where an attempt may be made now (it must report how it ended), else the time until a probe may."""
-        if self._open_until is None:
+    def wait_seconds(self, who: object) -> float:
+        """0 where `who` may attempt now (and must report how it ended), else the time until a probe may."""
+        if self._open_until is None or self._probe is who:
             return 0.0
         left = self._open_until - self._now()
         if left > 0:
             return left
-        if self._probing:
+        if self._probe is not None:
             return self._config.open_seconds
-        self._probing = True
+        self._probe = who
         return 0.0
 
     def succeeded(self) -> None:
         """The provider answered, be it with 429 or 400: it is there."""
         self._failures = self._opened = 0
-        self._open_until, self._probing = None, False
+        self._open_until = self._probe = None
 
-    def failed(self) -> None:
+    def failed(self, who: object) -> None:
         """5xx, timeout or no connection."""
         self._failures += 1
-        if self._probing or (self._open_until is None and self._failures >= self._config.failures):
+        if self._probe is who or (self._open_until is None and self._failures >= self._config.failures):
             pause = min(self._config.open_cap_seconds, self._config.open_seconds * 2.0**self._opened)
             self._open_until = self._now() + pause * self._rng.uniform(0.8, 1.2)
             self._opened = min(self._opened + 1, 10)
-            self._probing = False
+            self._probe = None
 
-    def abandoned(self) -> None:
-        """The attempt was cancelled: nothing was learnt, another may probe."""
-        self._probing = False
+    def abandoned(self, who: object) -> None:
+        """It was cancelled, and nothing was learnt: if it was the probe, another may be."""
+        if self._probe is who:
+            self._probe = None

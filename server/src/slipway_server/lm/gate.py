@@ -80,6 +80,10 @@ class Gate:
         self._held_seconds = 0.0
         self.in_flight = 0
 
+    def __repr__(self) -> str:
+        waiting = ", ".join(f"{cls}={len(queue)}" for cls, queue in self._queues.items())
+        return f"Gate({self.in_flight} of {self._limit} in flight, waiting: {waiting}, {self.pacer.kind})"
+
     def waiting(self, cls: TrafficClass) -> int:
         """Attempts of the class in the queue."""
         return len(self._queues[cls])
@@ -106,7 +110,8 @@ class Gate:
     def withdraw(self, waiter: Waiter) -> None:
         """Take it out, wherever it is."""
         if waiter.admitted_at is not None:
-            self.leave(waiter)
+            # Its slot came meanwhile and was not used: nothing is learnt of how long attempts take.
+            self._free(waiter)
             return
         try:
             self._queues[waiter.cls].remove(waiter)
@@ -119,11 +124,15 @@ class Gate:
         """Its attempt is over: the slot is free. Saying so again changes nothing."""
         if waiter.left:
             return
-        waiter.left = True
         held = self._now() - (waiter.admitted_at or 0.0)
         self._held_seconds += 0.1 * (held - self._held_seconds) if self._held_seconds else held
-        self.in_flight -= 1
-        self.pump()
+        self._free(waiter)
+
+    def _free(self, waiter: Waiter) -> None:
+        if not waiter.left:
+            waiter.left = True
+            self.in_flight -= 1
+            self.pump()
 
     def predicted_wait(self, cls: TrafficClass, need: Need) -> float:
         """Seconds that a new attempt of the class would wait here, by the present pace and queue."""

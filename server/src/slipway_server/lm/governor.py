@@ -256,9 +256,9 @@ class Governor:
         if outcome == "rate_limited":
             self._throttled(call, sent_at, seen, getattr(error, "retry_after", None))
         if outcome in ("cancelled", "deadline", "error"):
-            self.breaker.abandoned()
+            self.breaker.abandoned(call)
         elif outcome != "rate_limited" and is_retryable(error):
-            self.breaker.failed()
+            self.breaker.failed(call)
         else:
             self.breaker.succeeded()
         if error is not raised:
