@@ -18,24 +18,31 @@ GENERATED = "<!-- Generated from {source} by `make generate`; change it there. -
 
 ERRORS_HEAD = """# Errors
 
-Every failed call carries a `google.rpc.Status` in the trailer `grpc-status-details-bin`, with:
+Look up the reason of your error in the tables below: they say what it means and whether a retry can help. Every call
+that a server fails carries a `google.rpc.Status` in the trailer `grpc-status-details-bin`, with:
 
-- `ErrorInfo` always: the reason from the tables below, the domain `slipway`, and the dynamic parts of the message;
-- `RetryInfo` where the server knows when another try may succeed;
-- `QuotaFailure` where something is overloaded, `BadRequest` where a field of the request is at fault.
+- `ErrorInfo`, always: the reason, the domain `slipway`, and the variable parts of the message;
+- `RetryInfo`, if the server knows when another try may succeed;
+- `QuotaFailure` if something is overloaded, `BadRequest` if a field of the request is at fault.
 
-The message is one line, the cause and the remedy. Exception texts stay in the server's log, under the request id, which
+The message is one line: the cause and the remedy. Exception texts stay in the server's log, under the request id, which
 every call gets back in the trailer `x-request-id`.
 
-*Retry* says what gRPC's own retries do when they are configured as in [the client](client.md): **yes** (after the time
-in the trailer `grpc-retry-pushback-ms`, where there is one) or **no** (the trailer says -1). A wait that does not fit
-into the caller's deadline is not worth a retry either. On the command line an error is one line, and the exit code 2.
+Errors that gRPC itself raises have no `ErrorInfo`: a deadline that passes in the client, a connection that cannot be
+made, a request above the [hard limit](client.md#from-any-other-language).
+
+*Retry* says what gRPC's own retries do if they are configured as in [the client](client.md): **yes** (after the time in
+the trailer `grpc-retry-pushback-ms`, if there is one) or **no** (the trailer says -1). They do not retry if the wait
+would outlast the caller's deadline either. On the command line, an error is one line and exit code 2.
 """
 
 METRICS_HEAD = """# Metrics
 
-Prometheus scrapes them from `/metrics` on `SLIPWAY_METRICS_PORT`. Label values come from the configuration and the
-contract, never from a request. A histogram has `_bucket`, `_sum` and `_count` series.
+Every server exposes these metrics for Prometheus at `/metrics` on `SLIPWAY_METRICS_PORT` (9090). Label values come from
+the configuration and the contract, never from a request. A histogram has `_bucket`, `_sum` and `_count` series.
+
+For which metric answers which question, see [the governor](governor.md#which-metric-says-what) for LM calls and
+[the cache](cache.md#for-on-call). The alerts and their runbook are in [operations](operations.md#alerts).
 """
 
 

@@ -55,151 +55,192 @@ class Settings(BaseSettings):
 
     # what is served
     program: str = Field("slipway_server.programs.rag:RAG", description="Program to serve, package.module:Class.")
-    artifact: Path | None = Field(None, description="Artifact file, or a store folder whose current artifact is meant.")
+    artifact: Path | None = Field(
+        None, description="Artifact file, or a store folder, whose current artifact is then served."
+    )
     artifact_digest: str | None = Field(None, description="Digest that the artifact must have.")
     artifact_public_key: str | None = Field(
-        None, description="Ed25519 public key, PEM or its base64: artifacts must be signed by it."
+        None, description="Ed25519 public key, as PEM or its base64. If set, artifacts must be signed with it."
     )
-    artifact_public_key_file: Path | None = Field(None, description="File with that key, PEM; may hold several.")
+    artifact_public_key_file: Path | None = Field(
+        None, description="File with that key, as PEM; may hold several keys."
+    )
     artifact_max_bytes: int = Field(
         1024 * 1024,
         ge=1024,
         le=16 * 1024 * 1024,
-        description="Artifacts must be smaller, manifest included. A ConfigMap holds the default; a volume holds more.",
+        description="Artifacts, with their manifest, must be smaller. A ConfigMap holds the default, a volume more.",
     )
-    code_revision: str | None = Field(None, description="Git commit of the running code, where there is no repository.")
-    allow_uncompiled: bool = Field(False, description="Serve the program as it is where no artifact is named.")
-    candidate_artifact: Path | None = Field(None, description="Artifact of the variant candidate.")
+    code_revision: str | None = Field(
+        None, description="Git commit of the running code, for images without a repository."
+    )
+    allow_uncompiled: bool = Field(False, description="Serve the program uncompiled if no artifact is named.")
+    candidate_artifact: Path | None = Field(None, description="Artifact of the variant `candidate`.")
     candidate_artifact_digest: str | None = Field(None, description="Digest that the candidate must have.")
-    candidate_weight_bps: int = Field(0, ge=0, le=10_000, description="The candidate's share of keys, in basis points.")
+    candidate_weight_bps: int = Field(
+        0, ge=0, le=10_000, description="The candidate's share of routing keys, in basis points."
+    )
     candidate_error_margin: float = Field(
-        0.05, gt=0, lt=1, description="A candidate that fails more often than stable by this share is taken out."
+        0.05,
+        gt=0,
+        lt=1,
+        description="A candidate that fails more often than stable by this share of answers is removed.",
     )
     candidate_latency_ratio: float = Field(
-        2.0, gt=1, description="A candidate that is slower than stable by this factor is taken out."
+        2.0, gt=1, description="A candidate that is slower than stable by this factor is removed."
     )
-    shadow_artifact: Path | None = Field(None, description="Artifact of the variant shadow, which never answers.")
+    shadow_artifact: Path | None = Field(None, description="Artifact of the variant `shadow`, which never answers.")
     shadow_artifact_digest: str | None = Field(None, description="Digest that the shadow must have.")
-    shadow_weight_bps: int = Field(
-        0, ge=0, le=10_000, description="Share of requests the shadow runs, in basis points."
+    shadow_weight_bps: int = Field(0, ge=0, le=10_000, description="The shadow's share of requests, in basis points.")
+    routing_dir: Path | None = Field(None, description="Watched folder with routing.json, which overrides the weights.")
+    routing_salt: str = Field("slipway", description="A different salt assigns different keys to the candidate.")
+    hot_reload: bool = Field(
+        False, description="Swap a variant when its artifact, or the current one of its store, changes."
     )
-    routing_dir: Path | None = Field(None, description="Folder with routing.json, watched; it overrides the weights.")
-    routing_salt: str = Field("slipway", description="Other salts put other keys with the candidate.")
-    hot_reload: bool = Field(False, description="Swap a variant when its artifact or store's current one changes.")
-    watch_seconds: float = Field(5.0, gt=0, description="Time between looks at watched folders.")
-    prewarm_file: Path | None = Field(None, description="Questions (jsonl) run before an artifact says ready.")
-    prewarm_limit: int = Field(100, ge=1, description="The first so many questions of that file.")
-    prewarm_seconds: float = Field(60.0, gt=0, description="Readiness does not wait longer for them.")
+    watch_seconds: float = Field(5.0, gt=0, description="How often watched folders are checked.")
+    prewarm_file: Path | None = Field(None, description="Questions (JSON Lines) to ask before an artifact is ready.")
+    prewarm_limit: int = Field(100, ge=1, description="Most questions of that file to ask.")
+    prewarm_seconds: float = Field(60.0, gt=0, description="Longest time that readiness waits for them.")
     callbacks: str | None = Field(None, description="DSPy callbacks to add, module:Class, comma-separated.")
-    sync_workers: int = Field(32, ge=1, description="Threads for programs that have only forward().")
+    sync_workers: int = Field(32, ge=1, description="Threads for programs that only have forward().")
 
     # retrieval
     collection: str = Field("docs", min_length=1, description="Collection to retrieve from.")
     retrieval_k: int = Field(3, ge=1, le=100, description="Passages per query.")
     data_dir: Path = Field(Path(".slipway/data"), description="Folder of embedded collections.")
     scratch_dir: Path | None = Field(
-        None, description="Folder for this process's own copies; the system's default if unset."
+        None, description="Folder for this process's own copies; unset means the system's temporary folder."
     )
     qdrant_url: str | None = Field(None, description="Qdrant server or cluster; unset means embedded.")
-    qdrant_api_key: SecretStr | None = Field(None, description="Key of the Qdrant server.")
+    qdrant_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
     qdrant_grpc_port: int = Field(6334, ge=1, le=65535, description="The Qdrant server's gRPC port.")
     embedding_model: str = Field(
-        OFFLINE_EMBEDDER, description="Embedder: offline/… is built in, else the endpoint's model name."
+        OFFLINE_EMBEDDER, description="Embedder: offline/… is built in, anything else is the endpoint's model name."
     )
     embedding_base_url: HttpAddress | None = Field(
         None, description="OpenAI-compatible endpoint for embeddings, ending in /v1."
     )
-    embedding_api_key: SecretStr | None = Field(None, description="Key of the embedding endpoint.")
-    embedding_api_key_file: Path | None = Field(None, description="File with that key, read again when it changes.")
+    embedding_api_key: SecretStr | None = Field(None, description="API key of the embedding endpoint.")
+    embedding_api_key_file: Path | None = Field(None, description="File with that key; read again when it changes.")
     embedding_dimension: int = Field(1024, ge=1, le=65536, description="Dimension of the vectors.")
-    embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one embedding request.")
+    embedding_timeout_seconds: float = Field(30.0, gt=0, description="Time limit of one embedding request.")
 
     # the LM
     lm_model: str = Field(
-        OFFLINE_MODEL, description="LM, as provider/model; offline/extractive is the built-in reader, which is no LM."
+        OFFLINE_MODEL,
+        description="LM, as provider/model. offline/extractive is the built-in reader, which is not an LM.",
     )
     lm_base_url: HttpAddress | None = Field(
         None, description="OpenAI-compatible endpoint, ending in /v1; unset means the provider's own."
     )
-    lm_api_key: SecretStr | None = Field(None, description="The provider's key.")
-    lm_api_key_file: Path | None = Field(None, description="File with that key, read again when it changes.")
+    lm_api_key: SecretStr | None = Field(None, description="The provider's API key.")
+    lm_api_key_file: Path | None = Field(None, description="File with that key; read again when it changes.")
     lm_temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
-    lm_max_tokens: int = Field(1000, ge=1, description="Limit of one completion, in tokens.")
-    lm_rpm: float | None = Field(
-        None, gt=0, description="Requests per minute that the key may make; shared by all pods."
-    )
-    lm_tpm: float | None = Field(None, gt=0, description="Tokens per minute that the key may use; shared by all pods.")
-    lm_max_concurrency: int = Field(64, ge=1, description="LM calls of this process in flight.")
+    lm_max_tokens: int = Field(1000, ge=1, description="Most tokens in one completion.")
+    lm_rpm: float | None = Field(None, gt=0, description="The key's limit in requests per minute, shared by all pods.")
+    lm_tpm: float | None = Field(None, gt=0, description="The key's limit in tokens per minute, shared by all pods.")
+    lm_max_concurrency: int = Field(64, ge=1, description="Most LM calls of this process in flight.")
     lm_pacing: Literal["auto", "fixed", "priced", "share", "off"] = Field(
-        "auto", description="How the provider's quota is shared."
+        "auto", description="How processes share the provider's quota."
     )
     lm_burst_seconds: float = Field(60.0, gt=0, description="Size of the provider's bucket, in seconds of its limit.")
-    lm_peers_dns: str | None = Field(None, description="Headless service name; its address records are the live pods.")
-    lm_replicas: int = Field(1, ge=1, description="Pods that share the key, where lm_peers_dns is unset.")
-    lm_max_attempts: int = Field(5, ge=1, le=20, description="Attempts per LM call, the first one included.")
-    lm_attempt_timeout_seconds: float = Field(120.0, gt=0, description="Limit of one attempt.")
-    lm_retry_after_cap_seconds: float = Field(30.0, gt=0, description="A longer Retry-After is not waited for.")
-    lm_queue_cap_seconds: float = Field(
-        10.0, gt=0, description="An interactive call that would wait longer is refused."
+    lm_peers_dns: str | None = Field(
+        None, description="Name of the headless Service; its address records are the live pods."
     )
-    lm_prices: str | None = Field(None, description="US dollars per million tokens, prompt:completion, e.g. 0.15:0.60.")
+    lm_replicas: int = Field(1, ge=1, description="Pods that share the key, if SLIPWAY_LM_PEERS_DNS is unset.")
+    lm_max_attempts: int = Field(5, ge=1, le=20, description="Most attempts per LM call, including the first.")
+    lm_attempt_timeout_seconds: float = Field(120.0, gt=0, description="Time limit of one attempt.")
+    lm_retry_after_cap_seconds: float = Field(30.0, gt=0, description="Longest Retry-After that is waited for.")
+    lm_queue_cap_seconds: float = Field(
+        10.0, gt=0, description="An interactive call that would wait longer than this is refused."
+    )
+    lm_prices: str | None = Field(
+        None, description="Prices in US dollars per million tokens, prompt:completion, such as 0.15:0.60."
+    )
 
     # the cache
-    cache: Literal["on", "memory", "off"] = Field("on", description="Shared volume and memory, memory only, or none.")
-    cache_namespace: str = Field("default", min_length=1, description="Entries of different namespaces never meet.")
+    cache: Literal["on", "memory", "off"] = Field(
+        "on", description="on: shared volume and memory; memory: memory only; off: none."
+    )
+    cache_namespace: str = Field(
+        "default", min_length=1, description="Entries of different namespaces are never shared."
+    )
     cache_memory_bytes: int = Field(256 * 1024 * 1024, ge=0, description="Size of the memory tier.")
     cache_ttl_seconds: float | None = Field(
         None, gt=0, description="Age at which an entry is no longer used; unset means never."
     )
-    cache_timeout_seconds: float = Field(0.5, gt=0, description="A slower volume counts as a miss.")
-    cache_fsync: bool = Field(False, description="Write entries through to the disk before they are seen.")
-    cache_lease_seconds: float = Field(10.0, gt=0, description="A lease without heartbeat for so long is taken over.")
-    cache_answers: bool = Field(
-        False, description="Remember whole answers, by artifact, inputs and collection version."
+    cache_timeout_seconds: float = Field(
+        0.5, gt=0, description="A read from the volume that takes longer counts as a miss."
     )
+    cache_fsync: bool = Field(False, description="Flush entries to disk before other processes can see them.")
+    cache_lease_seconds: float = Field(
+        10.0, gt=0, description="A lease without a heartbeat for this long is taken over."
+    )
+    cache_answers: bool = Field(False, description="Cache whole answers, by artifact, inputs and collection version.")
 
     # recorded traffic and the loop
-    traffic_dir: Path | None = Field(None, description="Folder for recorded answers and feedback; unset records none.")
-    traffic_sample: float = Field(0.05, ge=0, le=1, description="Share of requests to record, by hash of their id.")
-    traffic_fields: str | None = Field(
-        None, description="Fields to store, comma-separated, also context; * is all, unset none: figures only."
+    traffic_dir: Path | None = Field(
+        None, description="Folder for recorded answers and feedback; unset means that nothing is recorded."
     )
-    traffic_redact: str = Field("patterns", description="Redaction: patterns and module:function, comma-separated.")
+    traffic_sample: float = Field(
+        0.05, ge=0, le=1, description="Share of requests to record, chosen by a hash of their id."
+    )
+    traffic_fields: str | None = Field(
+        None,
+        description="Fields to store, comma-separated; context is the passages, * is all; unset means figures only.",
+    )
+    traffic_redact: str = Field(
+        "patterns", description="Redaction of stored text: patterns, and your own module:function, comma-separated."
+    )
     traffic_retention_days: float = Field(30.0, gt=0, description="Recorded answers older than this are deleted.")
-    feedback_retention_days: float = Field(400.0, ge=0, description="Older feedback is deleted; 0 keeps it for ever.")
-    loop_dir: Path | None = Field(None, description="Folder of the loop's results; unset means traffic_dir/loop.")
+    feedback_retention_days: float = Field(
+        400.0, ge=0, description="Feedback older than this is deleted; 0 keeps it forever."
+    )
+    loop_dir: Path | None = Field(
+        None, description="Folder for the loop's results; unset means loop/ in SLIPWAY_TRAFFIC_DIR."
+    )
     loop_preset: Literal["daily", "weekly"] = Field("daily", description="How often live answers are re-evaluated.")
-    loop_job_template: str | None = Field(None, description="In a cluster: the suspended CronJob that recompiles.")
+    loop_job_template: str | None = Field(
+        None, description="In a cluster: the name of the suspended CronJob that recompiles."
+    )
     loop_release: str | None = Field(None, description="In a cluster: the Helm release, for names and commands.")
     loop_chart: str = Field("deploy/helm/slipway", description="The release's chart, for printed commands.")
-    judge_metric: str = Field("groundedness", description="Scores live answers: groundedness or module:function.")
-    judge_model: str | None = Field(None, description="LM that judges, as provider/model; unset means lm_model.")
-    judge_base_url: HttpAddress | None = Field(None, description="The judge's endpoint; unset means lm_base_url.")
-    judge_api_key: SecretStr | None = Field(None, description="The judge's key; unset means lm_api_key.")
-    judge_api_key_file: Path | None = Field(None, description="File with that key, read again when it changes.")
+    judge_metric: str = Field("groundedness", description="What scores live answers: groundedness or module:function.")
+    judge_model: str | None = Field(
+        None, description="LM that judges, as provider/model; unset means SLIPWAY_LM_MODEL."
+    )
+    judge_base_url: HttpAddress | None = Field(
+        None, description="The judge's endpoint; unset means SLIPWAY_LM_BASE_URL."
+    )
+    judge_api_key: SecretStr | None = Field(None, description="The judge's API key; unset means SLIPWAY_LM_API_KEY.")
+    judge_api_key_file: Path | None = Field(None, description="File with that key; read again when it changes.")
     judge_temperature: float = Field(0.0, ge=0, le=2, description="The judge's sampling temperature.")
 
     # serving
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
-    grpc_port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one.")
+    grpc_port: int = Field(50051, ge=0, le=65535, description="Port for gRPC; 0 takes a free one.")
     metrics_port: int = Field(
-        9090, ge=0, le=65535, description="Port of /ready, /live and /metrics; 0 takes a free one."
+        9090, ge=0, le=65535, description="Port for /ready, /live and /metrics; 0 takes a free one."
     )
     default_deadline_seconds: float = Field(
-        60.0, gt=0, description="Deadline of a call that has none; longer ones are cut to it."
+        60.0, gt=0, description="Deadline of calls that have none; longer deadlines are cut to it."
     )
-    max_input_bytes: int = Field(256 * 1024, ge=1, le=16 * 1024 * 1024, description="Limit of one request's inputs.")
-    max_concurrent_requests: int = Field(1000, ge=1, description="Requests of this process under way.")
-    drain_seconds: float = Field(3.0, ge=0, description="Time between NOT_SERVING and refusing new calls.")
+    max_input_bytes: int = Field(
+        256 * 1024, ge=1, le=16 * 1024 * 1024, description="Most bytes that the inputs of one request may have."
+    )
+    max_concurrent_requests: int = Field(1000, ge=1, description="Most requests that this process handles at once.")
+    drain_seconds: float = Field(3.0, ge=0, description="Time between reporting NOT_SERVING and refusing new calls.")
     connection_age_seconds: float = Field(
-        300.0, gt=0, description="Connections are renewed after this long, so that new pods get calls."
+        300.0,
+        gt=0,
+        description="Connections are closed after this time, so that callers reconnect and new pods get calls.",
     )
     dry_run_seconds: float = Field(
-        60.0, gt=0, description="A dry run that meets a 429 or an outage is retried so long."
+        60.0, gt=0, description="How long a dry run that meets a 429 or an outage is retried."
     )
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe level that is logged."
+        "info", description="Lowest severity that is logged."
     )
     log_format: Literal["json", "text"] = Field("text", description="json for machines, text for people.")
 

@@ -117,7 +117,7 @@ class InputMissingField(CallerError):
 
 class InputWrongType(CallerError):
     reason = "INPUT_WRONG_TYPE"
-    meaning = "A field of `inputs` has a value of another type than the program's signature says."
+    meaning = "A field of `inputs` has a value of a different type than the program's signature declares."
 
 
 class InputEmpty(CallerError):
@@ -127,7 +127,10 @@ class InputEmpty(CallerError):
 
 class InputTooLarge(CallerError):
     reason = "INPUT_TOO_LARGE"
-    meaning = "The inputs are larger than SLIPWAY_MAX_INPUT_BYTES, or the whole request than four times that and 4 MiB."
+    meaning = (
+        "The inputs exceed SLIPWAY_MAX_INPUT_BYTES, or the whole request exceeds 4 MiB (or four times the input limit, "
+        "if that is more)."
+    )
 
 
 class RequestInvalid(CallerError):
@@ -137,13 +140,13 @@ class RequestInvalid(CallerError):
 
 class ContextTooLong(CallerError):
     reason = "CONTEXT_TOO_LONG"
-    meaning = "Prompt and inputs exceed the model's context window. Shorten the input, or serve with a smaller k."
+    meaning = "Prompt and inputs exceed the model's context window. Shorten the input, or retrieve fewer passages."
 
 
 class PinUnknown(CallerError):
     code = Code.NOT_FOUND
     reason = "PIN_UNKNOWN"
-    meaning = "`pin` names a variant or digest that this server does not serve; it never falls back to another one."
+    meaning = "`pin` names a variant or digest that this server does not serve. There is no fallback to another one."
 
 
 class MethodUnsupported(CallerError):
@@ -156,24 +159,24 @@ class MethodUnsupported(CallerError):
 
 
 class OperatorError(SlipwayError):
-    """The deployment must be changed; the same call fails until then."""
+    """The deployment must be changed. The same call fails until then."""
 
     code = Code.FAILED_PRECONDITION
 
 
 class ConfigInvalid(OperatorError):
     reason = "CONFIG_INVALID"
-    meaning = "A configuration key is unknown, or its value is not of its type."
+    meaning = "A configuration key is unknown, or its value is not valid for it."
 
 
 class ProgramInvalid(OperatorError):
     reason = "PROGRAM_INVALID"
-    meaning = "SLIPWAY_PROGRAM names no importable dspy.Module class."
+    meaning = "SLIPWAY_PROGRAM does not name a dspy.Module class that can be imported."
 
 
 class PortTaken(OperatorError):
     reason = "PORT_TAKEN"
-    meaning = "Another process listens on the port."
+    meaning = "Another process is already listening on the port."
 
 
 class ArtifactMissing(OperatorError):
@@ -183,42 +186,44 @@ class ArtifactMissing(OperatorError):
 
 class ArtifactInvalid(OperatorError):
     reason = "ARTIFACT_INVALID"
-    meaning = "The artifact is not JSON, truncated, has keys that are not allowed, or differs from its digest."
+    meaning = "The artifact is not JSON, is truncated, has keys that are not allowed, or does not match its digest."
 
 
 class ArtifactForeign(OperatorError):
     reason = "ARTIFACT_FOREIGN"
-    meaning = "The artifact was compiled for another program, or for other fields than the code has now."
+    meaning = "The artifact was compiled for a different program, or for different fields than the code has now."
 
 
 class ArtifactRequired(OperatorError):
     reason = "ARTIFACT_REQUIRED"
-    meaning = "No artifact is configured; SLIPWAY_ALLOW_UNCOMPILED=1 serves the program as it is."
+    meaning = "No artifact is configured. SLIPWAY_ALLOW_UNCOMPILED=1 serves the program uncompiled."
 
 
 class CollectionMissing(OperatorError):
     reason = "COLLECTION_MISSING"
-    meaning = "The collection does not exist; `slipway ingest` makes it."
+    meaning = "The collection does not exist. `slipway ingest` creates it."
 
 
 class CollectionMismatch(OperatorError):
     reason = "COLLECTION_MISMATCH"
-    meaning = "The collection was made with another embedder or dimension than the configured one."
+    meaning = "The collection was built with a different embedder or dimension than the configured one."
 
 
 class CorpusInvalid(OperatorError):
     reason = "CORPUS_INVALID"
-    meaning = "A corpus is missing, empty or has a line that is not a JSON object with text."
+    meaning = "A corpus is missing, is empty, or has a line that is not a JSON object with a text."
 
 
 class DatasetInvalid(OperatorError):
     reason = "DATASET_INVALID"
-    meaning = "A file of examples is missing, empty or has a line that is not a JSON object with the program's fields."
+    meaning = (
+        "A file of examples is missing, is empty, or has a line that is not a JSON object with the program's fields."
+    )
 
 
 class ProviderAuth(OperatorError):
     reason = "PROVIDER_AUTH"
-    meaning = "The provider refuses the API key."
+    meaning = "The provider rejects the API key."
 
 
 class ProviderBilling(OperatorError):
@@ -233,28 +238,28 @@ class ProviderModelUnknown(OperatorError):
 
 class ProviderRejected(OperatorError):
     reason = "PROVIDER_REJECTED"
-    meaning = "The provider refuses the request as invalid, for another reason than its length."
+    meaning = "The provider rejects the request as invalid, for a reason other than its length."
 
 
 class CompileFailed(OperatorError):
     reason = "COMPILE_FAILED"
-    meaning = "The optimizer made no usable program; the message says why."
+    meaning = "The optimizer produced no usable program. The message says why."
 
 
 class ClusterRefused(OperatorError):
     reason = "CLUSTER_REFUSED"
-    meaning = "The Kubernetes API server refuses a call of the loop, or does not answer; the message has its reason."
+    meaning = "The Kubernetes API server refuses a call that the loop makes, or does not answer. The message says why."
 
 
 class HelmFailed(OperatorError):
     reason = "HELM_FAILED"
-    meaning = "Helm is not there, or did not do what `slipway release` asked of it; the message has its reason."
+    meaning = "Helm is not installed, or did not do what `slipway release` asked. The message says why."
 
 
 class RunVoid(OperatorError):
     reason = "RUN_VOID"
     meaning = (
-        "More than 2 % of an evaluation's items failed for infrastructure reasons: its score would be meaningless."
+        "More than 2 % of an evaluation's items failed for infrastructure reasons, so its score would be meaningless."
     )
 
 
@@ -262,7 +267,7 @@ class RunVoid(OperatorError):
 
 
 class OverloadError(SlipwayError):
-    """Too much for now; `retry_after_seconds` says when to come back."""
+    """There is too much load right now. `RetryInfo` says when to try again."""
 
     code = Code.RESOURCE_EXHAUSTED
     retryable = True
@@ -270,44 +275,46 @@ class OverloadError(SlipwayError):
 
 class QueueWaitTooLong(OverloadError):
     reason = "QUEUE_WAIT_TOO_LONG"
-    meaning = "The predicted wait for the provider's quota exceeds the deadline or the configured cap; refused at once."
+    meaning = (
+        "The predicted wait for the provider's quota exceeds the deadline or the cap, so the call is refused at once."
+    )
 
 
 class ProviderRateLimited(OverloadError):
     reason = "PROVIDER_RATE_LIMITED"
     meaning = (
-        "The provider answers 429 and the wait that it asks for does not fit into the deadline or the retry budget."
+        "The provider answers 429, and the wait that it asks for does not fit into the deadline or the retry budget."
     )
 
 
 class ServerBusy(OverloadError):
     reason = "SERVER_BUSY"
-    meaning = "This server handles as many requests as SLIPWAY_MAX_CONCURRENT_REQUESTS allows."
+    meaning = "This server is already handling as many requests as SLIPWAY_MAX_CONCURRENT_REQUESTS allows."
 
 
 class EmbedderRateLimited(OverloadError):
     reason = "EMBEDDER_RATE_LIMITED"
-    meaning = "The embedding endpoint answers 429 and the wait does not fit into the deadline."
+    meaning = "The embedding endpoint answers 429, and the wait that it asks for does not fit into the deadline."
 
 
 # ---- something is away
 
 
 class UnavailableError(SlipwayError):
-    """Something that the request needs is away."""
+    """Something that the request needs is unavailable."""
 
     code = Code.UNAVAILABLE
 
 
 class ProviderUnavailable(UnavailableError):
     reason = "PROVIDER_UNAVAILABLE"
-    meaning = "The provider failed every attempt; the attempts are spent, so the caller is told not to add its own."
+    meaning = "The provider failed on every attempt. The server has already retried, so the caller is told not to."
 
 
 class ProviderCircuitOpen(UnavailableError):
     retryable = True
     reason = "PROVIDER_CIRCUIT_OPEN"
-    meaning = "The provider failed so often that it is not called for a while; `RetryInfo` says how long."
+    meaning = "The provider failed so often that it is not called for a while. `RetryInfo` says how long."
 
 
 class RetrievalUnavailable(UnavailableError):
@@ -323,7 +330,7 @@ class EmbedderUnavailable(UnavailableError):
 class FeedbackUnavailable(UnavailableError):
     retryable = True
     reason = "FEEDBACK_UNAVAILABLE"
-    meaning = "The volume for feedback is full or hangs. The same feedback_id may be sent again."
+    meaning = "The volume for feedback is full or hangs. It is safe to send the same feedback_id again."
 
 
 class NotReady(UnavailableError):
@@ -344,27 +351,27 @@ class FailureError(SlipwayError):
 class DeadlineTooShort(FailureError):
     code = Code.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
-    meaning = "The caller's deadline passed, or what is left of it cannot hold another attempt."
+    meaning = "The caller's deadline passed, or the time left is too short for another attempt."
 
 
 class AnswerUnparseable(FailureError):
     reason = "ANSWER_UNPARSEABLE"
-    meaning = "The LM's answer had not the fields of the signature, twice."
+    meaning = "Twice, the LM's answer lacked the fields of the signature."
 
 
 class ProgramFailed(FailureError):
     reason = "PROGRAM_FAILED"
-    meaning = "The program raised an exception; the server's log has it under the request id."
+    meaning = "The program raised an exception. The server's log has it under the request id."
 
 
 class InternalError(FailureError):
     reason = "INTERNAL"
-    meaning = "A fault of the server; its log has it under the request id."
+    meaning = "A fault in the server. Its log has the details under the request id."
 
 
 class DataCorrupt(FailureError):
     reason = "DATA_CORRUPT"
-    meaning = "A stored file fails its checksum."
+    meaning = "A stored file does not match its checksum."
 
 
 def catalogue() -> list[type[SlipwayError]]:

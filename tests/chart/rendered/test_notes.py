@@ -66,5 +66,5 @@ def test_a_key_over_plain_http_is_warned_of(helm4: Helm) -> None:
 
 def test_a_cluster_without_policies_is_warned_of(helm4: Helm) -> None:
     said = notes(helm4, "loop", "--set", "loop.admissionPolicy=auto")
-    assert "WARNING: loop.admissionPolicy is without effect here" in said
+    assert "WARNING: loop.admissionPolicy has no effect here" in said
     assert "create job --from=cronjob/answers-slipway-reevaluate" in said
