@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from slipway_server.errors import ProgramInvalid
@@ -40,3 +42,16 @@ def test_hooks_by_name() -> None:
     assert hooks_named("") == []
     with pytest.raises(ProgramInvalid):
         hooks_named("no.such.module:function")
+
+
+@pytest.mark.parametrize("run", ["a", "1", "1.", "a@", "sk-"])
+def test_a_long_text_without_gaps_takes_no_square_of_time(run: str) -> None:
+    text = run * (131_072 // len(run))
+    started = time.thread_time()
+    patterns(text)
+    assert time.thread_time() - started < 5  # each takes a tenth of a second; the square of it was a minute
+
+
+def test_an_address_with_a_long_name_is_not_kept() -> None:
+    assert patterns("x" * 300 + "@a.org").endswith("x<email>")
+    assert patterns("a@b.c+d@e.f g@h.i.") == "<email><email> <email>."

@@ -134,8 +134,11 @@ def rewrite(path: Path, keep: Callable[[Any], bool]) -> int:
 
     A stale `.open` segment becomes a closed one.
     """
+    try:
+        written = path.stat()
+    except FileNotFoundError:  # retention was here first
+        return 0
     found = list(read(path, Damage()))
-    written = path.stat()
     kept = [value for value in found if keep(value)]
     closed = path.with_suffix(CLOSED)
     if len(kept) < len(found) or path != closed:
