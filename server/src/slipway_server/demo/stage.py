@@ -55,15 +55,19 @@ class Stage:
     def prepare(cls, folder: Path, **settings: str) -> Stage:
         """Empty or make the folder. `settings`: more of the environment.
 
-        Raises ConfigInvalid for a folder with contents that no demonstration made.
+        Raises ConfigInvalid for a folder with contents that no demonstration made, or that cannot be written.
         """
         if folder.exists() and not folder.is_dir():
             raise ConfigInvalid(f"--dir {folder} is not a folder; name a new one, or one of an earlier demonstration")
         if folder.exists() and not (folder / MARKER).exists() and any(folder.iterdir()):
             raise ConfigInvalid(f"--dir {folder} is not empty; name a new folder, or one of an earlier demonstration")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / MARKER).touch()
+        try:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            (folder / MARKER).touch()
+        except OSError as error:
+            raise ConfigInvalid(f"--dir {folder} cannot be emptied and made anew: {error.strerror or error}") from None
         own = {"SLIPWAY_DATA_DIR": str(folder / "data"), CACHE_DIR_KEY: str(folder / "cache")}
         return cls(folder, {**os.environ, **own, **settings})
 
