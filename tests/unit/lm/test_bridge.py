@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 from contextvars import ContextVar
 
 import pytest
+from dspy import lm15
 
 from slipway_server.errors import ProgramInvalid
-from slipway_server.lm.bridge import OwnerLoop
+from slipway_server.lm.bridge import Crossings, OwnerLoop
+from slipway_server.lm.engines import AsyncEngine, Capabilities
 
 NAME: ContextVar[str] = ContextVar("name", default="nobody")
 
@@ -82,6 +84,62 @@ def test_items_of_an_asynchronous_iterator_and_its_end() -> None:
             if number == 2:
                 break
         assert closed.wait(2)
+
+
+class Source:
+    """Gives one item, then waits; ends slowly when it is cancelled, as closing a connection does."""
+
+    def __init__(self) -> None:
+        self.waits, self.ended = threading.Event(), threading.Event()
+
+    async def stream(self, request: object = None) -> AsyncIterator[int]:
+        try:
+            yield 1
+            self.waits.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            self.ended.set()
+
+
+def test_a_cancelled_step_has_ended_before_its_iterator_is_closed() -> None:
+    source, crossings, raised = Source(), Crossings(), []
+
+    def read() -> None:
+        with crossings.opened():
+            try:
+                list(owner.iterate(source.stream()))
+            except BaseException as error:
+                raised.append(type(error))
+
+    with OwnerLoop.in_thread() as owner:
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert source.waits.wait(60)
+        crossings.cancel()
+        reader.join(60)
+        assert source.ended.is_set()
+    assert raised == [asyncio.CancelledError]
+
+
+def test_cancelling_the_reader_of_a_stream_in_another_loop_is_no_error() -> None:
+    source = Source()
+
+    async def main() -> None:
+        async def read() -> None:
+            async for _ in AsyncEngine(source, owner, Capabilities()).stream(request):  # type: ignore[arg-type]
+                pass
+
+        reader = asyncio.create_task(read())
+        assert await asyncio.to_thread(source.waits.wait, 60)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert source.ended.is_set()
+
+    request = lm15.Request(model="m", messages=(lm15.Message.user("Hello?"),))
+    with OwnerLoop.in_thread() as owner:
+        asyncio.run(main())
 
 
 def test_closing_ends_tasks_and_thread() -> None:

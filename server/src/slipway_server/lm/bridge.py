@@ -19,12 +19,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from slipway_server.errors import ProgramInvalid
 
 T = TypeVar("T")
-_END = object()
+END = object()
+"""What `Steps.next` gives behind the last item."""
 
 
 class Crossings:
@@ -65,6 +66,30 @@ class Crossings:
             futures = list(self._futures)
         for future in futures:
             future.cancel()
+
+
+class Steps(Generic[T]):
+    """An asynchronous iterator of the owner loop, stepped through from elsewhere: one call there for each item.
+
+    Whoever cancels a step does not see it end. It may still be on its way out of the iterator, which cannot be closed
+    before: `close` waits for it.
+    """
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._source = source
+        self._lock = asyncio.Lock()
+
+    async def next(self) -> T | Any:
+        """The next item, or END."""
+        async with self._lock:
+            return await anext(self._source, END)
+
+    async def close(self) -> None:
+        """End the iterator, where it can be."""
+        async with self._lock:
+            aclose = getattr(self._source, "aclose", None)
+            if aclose is not None:
+                await aclose()
 
 
 _crossings: ContextVar[Crossings | None] = ContextVar("slipway_crossings", default=None)
@@ -130,20 +155,14 @@ class OwnerLoop:
 
     def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
         """Items of an asynchronous iterator that lives on the loop, for a synchronous consumer."""
-
-        async def advance() -> Any:
-            return await anext(source, _END)
-
-        async def close() -> None:
-            aclose = getattr(source, "aclose", None)
-            if aclose is not None:
-                await aclose()
-
+        steps = Steps(source)
         try:
-            while (item := self.run(advance())) is not _END:
+            while (item := self.run(steps.next())) is not END:
                 yield item
         finally:
-            self.run(close())
+            if not self.is_current():
+                # Not by `run`, which refuses those whose calls were cancelled: they are closed, too.
+                asyncio.run_coroutine_threadsafe(steps.close(), self.loop).result()
 
     def close(self) -> None:
         """Cancel what still runs and end the thread; nothing where the loop is the caller's own."""

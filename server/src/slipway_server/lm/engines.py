@@ -14,7 +14,7 @@ from typing import Any
 from dspy import lm15
 
 from slipway_server.errors import ConfigInvalid
-from slipway_server.lm.bridge import OwnerLoop
+from slipway_server.lm.bridge import END, OwnerLoop, Steps
 from slipway_server.lm.governor import Governor
 
 
@@ -81,20 +81,12 @@ class AsyncEngine(_Engine):
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[lm15.StreamEvent]:
         """One answer as events."""
-        events = self._governor.stream(request)
+        steps = Steps(self._governor.stream(request))
         try:
-            while (event := await self._owner.arun(_next(events))) is not None:
+            while (event := await self._owner.arun(steps.next())) is not END:
                 yield event
         finally:
-            await self._owner.arun(_close(events))
+            await self._owner.arun(steps.close())
 
     async def aclose(self) -> None:
         """Nothing: the stack closes the governor."""
-
-
-async def _next(events: AsyncIterator[lm15.StreamEvent]) -> lm15.StreamEvent | None:
-    return await anext(events, None)
-
-
-async def _close(events: Any) -> None:
-    await events.aclose()
