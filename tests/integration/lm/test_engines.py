@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import dspy
 import pytest
+from aiohttp import web
 
 from slipway_server import request
 from slipway_server.config import Settings
@@ -99,6 +101,26 @@ async def test_no_key_of_another_service_reaches_a_named_endpoint(
     stack = await open_lm(lm_api_key=None)
     assert await ask(stack) == "Paris"
     assert "litellm" not in sys.modules
+
+
+async def test_half_an_emoji_is_replaced(open_lm: Open, ask: Ask) -> None:
+    texts = ["A \ud83d", "A \ude00 B", "A \U0001f600 Ä"]
+
+    async def answer(_: web.Request) -> web.Response:
+        message = {"role": "assistant", "content": f"[[ ## answer ## ]]\n{texts[0]}"}
+        choice = {"index": 0, "finish_reason": "length", "message": message}
+        return web.Response(text=json.dumps({"model": "m", "choices": [choice]}), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    stack = await open_lm(lm_base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
+    for shown in ("A \ufffd", "A \ufffd B", "A \U0001f600 Ä"):
+        assert await ask(stack) == shown
+        texts.pop(0)
+    await runner.cleanup()
 
 
 async def test_cancelling_ends_the_request_upstream(provider: Provider, open_lm: Open, requests_seen: Seen) -> None:

@@ -345,3 +345,12 @@ def test_headers_of_both_styles() -> None:
 def test_no_header_can_break_the_reader(headers: list[tuple[str, str]], value: str) -> None:
     names = ("limit", "remaining", "reset")
     levels_of([*headers, *((f"x-ratelimit-{name}-requests", value) for name in names)], wall_seconds=1e9)
+
+
+@pytest.mark.parametrize(
+    "date", ["soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2020 00:00:00 +99999999999999"]
+)
+def test_a_date_that_is_none_costs_only_the_reset(date: str) -> None:
+    left = ("anthropic-ratelimit-requests-remaining", "5")
+    headers = [left, ("anthropic-ratelimit-requests-reset", "2026-11-21T12:00:10Z"), ("date", date)]
+    assert levels_of(headers, wall_seconds=0.0) == {"requests": Level(5.0)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -45,10 +46,10 @@ class NativeBackend:
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """The whole answer."""
         if not self._engine._providers:
-            return await self._engine.complete(request)
+            return _repaired(await self._engine.complete(request))
         # The engine looks up its provider in a thread, because the first time it makes one; a hop costs more than that.
         provider, routed = self._engine._target(request)
-        return await provider.complete(routed)
+        return _repaired(await provider.complete(routed))
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[lm15.StreamEvent]:
         """The answer as events."""
@@ -60,6 +61,27 @@ class NativeBackend:
         """Close every connection."""
         await self._engine.aclose()
         await self._transport.aclose()
+
+
+def _repaired(response: lm15.Response) -> lm15.Response:
+    """The answer with U+FFFD for each half of a surrogate pair, as JSON can carry: an emoji that max_tokens cut.
+
+    No UTF-8 holds one: neither the response to the caller nor the prompt of the program's next call could.
+    """
+    parts = response.message.parts
+    whole = tuple(_repaired_part(part) for part in parts)
+    if all(new is old for new, old in zip(whole, parts, strict=True)):
+        return response
+    return replace(response, message=replace(response.message, parts=whole))
+
+
+def _repaired_part(part: Any) -> Any:
+    text = getattr(part, "text", "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return replace(part, text=text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return part
 
 
 class _ReportingTransport:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one retry policy of the whole system, as strategies for tenacity.
 
-    plan = RetryPlan(config, budget, deadline=…, now=…, latency_seconds=…)
+    plan = RetryPlan(config, budget, deadline=…, now=…, expected_seconds=…, rng=…)
     retrying = AsyncRetrying(retry=plan.retry, wait=plan.wait, stop=plan.stop, sleep=…, reraise=True)
 
 What is retried is decided by the error's type alone; what the provider asks to wait for is waited for, with jitter, as

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -143,6 +144,8 @@ def prices_of(text: str | None) -> tuple[float, float] | None:
         return None
     try:
         prompt, completion = (float(part) for part in text.split(":"))
+        if not (0 <= prompt < math.inf and 0 <= completion < math.inf):
+            raise ValueError("price")
     except ValueError:
         raise ConfigInvalid(
             f"SLIPWAY_LM_PRICES={text}: write US dollars per million tokens as prompt:completion, e.g. 0.15:0.60",

@@ -73,7 +73,7 @@ def _reset(text: str | None, date: str, wall_seconds: float) -> float | None:
     try:
         now = parsedate_to_datetime(date).timestamp() if date else wall_seconds
         return max(0.0, datetime.fromisoformat(text).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
