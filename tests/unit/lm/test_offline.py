@@ -8,6 +8,7 @@ import time
 from typing import Literal
 
 import dspy
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +99,25 @@ def test_typed_outputs_have_their_type(lm: dspy.LM, adapter: dspy.Adapter) -> No
     assert isinstance(found.sure, bool)
     assert 0.0 <= found.score <= 1.0
     assert found.extra == {}
+
+
+class Node(pydantic.BaseModel):
+    value: str
+    next: Node | None
+    children: list[Node]
+
+
+@pytest.mark.parametrize("adapter", [dspy.ChatAdapter(use_json_adapter_fallback=False), dspy.JSONAdapter()])
+def test_a_type_that_holds_itself_is_filled_once(lm: dspy.LM, adapter: dspy.Adapter) -> None:
+    signature = dspy.Signature("context, question -> tree: Node", custom_types={"Node": Node})
+    with dspy.context(lm=lm, adapter=adapter):
+        found = dspy.Predict(signature)(context=PASSAGES, question="How many chapters has the book Walden?")
+    assert found.tree == Node(value="18", next=None, children=[])
+
+
+def test_brackets_without_end_are_text(lm: dspy.LM) -> None:
+    with dspy.context(lm=lm):
+        assert dspy.Predict("context, question -> answer")(context="[" * 100_000, question="What?").answer
 
 
 def test_labels_follow_the_most_similar_demo(lm: dspy.LM) -> None:

@@ -46,7 +46,7 @@ def _tools(system: str) -> list[_Tool]:
     for name, description, arguments in _TOOL.findall(re.sub(r"^[ \t]+", "", system, flags=re.MULTILINE)):
         try:
             parsed = ast.literal_eval(arguments)
-        except (ValueError, SyntaxError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             parsed = {}
         found.append(_Tool(name, description, parsed if isinstance(parsed, dict) else {}))
     return found

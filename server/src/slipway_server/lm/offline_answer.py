@@ -162,24 +162,29 @@ class _Answering:
         found = re.search(r"\d[\d,]{0,17}", text)
         return int(found[0].replace(",", "")) if found else 0
 
-    def _structured(self, schema: Mapping[str, object], defs: object) -> object:
-        """The smallest value that follows a JSON schema, filled from the finding."""
+    def _structured(self, schema: Mapping[str, object], defs: object, inside: frozenset[str] = frozenset()) -> object:
+        """The smallest value that follows a JSON schema, filled from the finding.
+
+        A type that holds itself, such as a tree's node, is filled once: `inside` has those that are being filled.
+        """
         reference = schema.get("$ref")
         if isinstance(reference, str) and isinstance(defs, dict):
-            return self._structured(defs.get(reference.rsplit("/", 1)[-1], {}), defs)
+            if reference in inside:
+                return None
+            return self._structured(defs.get(reference.rsplit("/", 1)[-1], {}), defs, inside | {reference})
         alternatives = schema.get("anyOf") or schema.get("allOf")
-        if isinstance(alternatives, list) and alternatives:
-            return self._structured(alternatives[0], defs)
+        if isinstance(alternatives, list):
+            first: Mapping[str, object] = next((part for part in alternatives if part.get("$ref") not in inside), {})
+            return self._structured(first, defs, inside)
         if isinstance(choices := schema.get("enum"), list) and choices:
             return choices[0]
         if "const" in schema:
             return schema["const"]
         match schema.get("type"):
             case "object":
-                return self._object(schema, defs)
+                return self._object(schema, defs, inside)
             case "array":
-                items = schema.get("items")
-                return self._list(items, defs)
+                return self._list(schema.get("items"), defs, inside)
             case "integer":
                 return self._whole_number()
             case "number":
@@ -190,18 +195,18 @@ class _Answering:
                 return None
         return self.finding.span if self.finding else "unknown"
 
-    def _list(self, items: object, defs: object) -> list[object]:
+    def _list(self, items: object, defs: object, inside: frozenset[str]) -> list[object]:
         """One item; a list of whole numbers is read as the numbers of passages, counted from 1."""
-        if self.finding is None or not isinstance(items, dict):
+        if self.finding is None or not isinstance(items, dict) or items.get("$ref") in inside:
             return []
         if items.get("type") == "integer":
             return [self.finding.passage + 1]
-        return [self._structured(items, defs)]
+        return [self._structured(items, defs, inside)]
 
-    def _object(self, schema: Mapping[str, object], defs: object) -> dict[str, object]:
+    def _object(self, schema: Mapping[str, object], defs: object, inside: frozenset[str]) -> dict[str, object]:
         properties = schema.get("properties")
         if isinstance(properties, dict):
-            return {name: self._structured(part, defs) for name, part in properties.items()}
+            return {name: self._structured(part, defs, inside) for name, part in properties.items()}
         keys = next((value for name, value in self.prompt.inputs.items() if name.endswith("_names")), "")
         return {key: offline_instructions.advice(self.prompt.raw) for key in passages(keys)}
 

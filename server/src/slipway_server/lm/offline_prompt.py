@@ -173,7 +173,7 @@ def _plain_inputs(system: str, last: str) -> dict[str, str]:
 def _json(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
