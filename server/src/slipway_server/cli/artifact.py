@@ -13,7 +13,7 @@ from slipway_server.cli.artifact_change import adopt, migrate
 from slipway_server.cli.artifact_check import sign, verify
 from slipway_server.cli.artifact_diff import diff
 from slipway_server.cli.artifact_forecast import forecast
-from slipway_server.cli.artifact_output import JSON_OPTION, console, print_json
+from slipway_server.cli.output import JSON_OPTION, console, print_json
 
 if TYPE_CHECKING:
     from slipway_server.artifacts import Entry, Manifest, Store

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from slipway_server.cli.artifact_output import JSON_OPTION, finding_values, print_findings, print_json, program_named
+from slipway_server.cli.output import JSON_OPTION, finding_values, print_findings, print_json
+from slipway_server.cli.values import program_named
 from slipway_server.config import Settings, load_settings
 from slipway_server.errors import ConfigInvalid
 

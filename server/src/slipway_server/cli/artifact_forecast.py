@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from slipway_server.cli.artifact_output import JSON_OPTION, print_json, program_named
+from slipway_server.cli.output import JSON_OPTION, print_json
 from slipway_server.cli.stages import stages
+from slipway_server.cli.values import program_named
 from slipway_server.config import Settings, load_settings
 from slipway_server.errors import ArtifactRequired, ConfigInvalid, DatasetInvalid
 from slipway_server.telemetry import logs

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from slipway_server.cli.output import JSON_OPTION, print_json
 from slipway_server.errors import ConfigInvalid, InputWrongType
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def ask(
     pin: str = typer.Option("", help="Variant or artifact digest that must answer."),
     routing_key: str = typer.Option("", help="End user or session; the same key gets the same variant."),
     bypass_cache: bool = typer.Option(False, "--bypass-cache", help="Neither read from nor write to the cache."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """Ask a running server one question; prints the answer, what it rests on, and the receipt.
 
@@ -48,7 +49,7 @@ def ask(
         typer.secho(f"slipway: {where}{_one_line(error)}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
     if as_json:
-        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+        print_json(result)
     else:
         _show(result)
 

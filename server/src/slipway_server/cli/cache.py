@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import typer
 
 from slipway_server.cli.cache_warm import warm
+from slipway_server.cli.output import JSON_OPTION, print_json
 from slipway_server.cli.stages import stages
 from slipway_server.config import CACHE_DIR_KEY, load_settings
 from slipway_server.errors import ConfigInvalid
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 
 command = typer.Typer(add_completion=False, no_args_is_help=True, help="Look after the shared cache ($DSPY_CACHEDIR).")
 
-AS_JSON = typer.Option(False, "--json", help="Print JSON.")
 UNCLEAR = 3
 """Exit code; 2 says that the configuration is wrong."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @command.command()
-def stats(as_json: bool = AS_JSON) -> None:
+def stats(as_json: bool = JSON_OPTION) -> None:
     """Count entries, bytes, ages and leftovers.
 
     Example: slipway cache stats --json | jq .bytes
@@ -49,7 +48,7 @@ def gc(
     max_bytes: str = typer.Option("10G", help="Beyond it the oldest entries go; K, M, G and T are powers of 1024."),
     min_age_minutes: float = typer.Option(60.0, min=0, max=5e7, help="Younger entries stay in any case."),
     grace_seconds: float = typer.Option(5.0, min=0, max=3600, help="Between renaming a file away and removing it."),
-    as_json: bool = AS_JSON,
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """Remove what is too old or too much, and what crashed processes left behind. Safe while pods run.
 
@@ -70,7 +69,8 @@ def gc(
 
 @command.command()
 def verify(
-    repair: bool = typer.Option(False, "--repair", help="Remove what no reader would accept."), as_json: bool = AS_JSON
+    repair: bool = typer.Option(False, "--repair", help="Remove what no reader would accept."),
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """Read every entry. Exit code 1 where some are damaged; readers take those as misses.
 
@@ -88,7 +88,7 @@ def verify(
 @command.command()
 def doctor(
     wait_seconds: float = typer.Option(120.0, min=1, max=86_400, help="Wait so long for the other process."),
-    as_json: bool = AS_JSON,
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """Test whether the volume keeps what the cache needs. Run it at the same time in two pods, best on two nodes.
 
@@ -107,7 +107,7 @@ def doctor(
         typer.echo("nobody came: run `slipway cache doctor` in two pods at once", err=True)
         raise typer.Exit(UNCLEAR)
     if as_json:
-        typer.echo(orjson.dumps([asdict(finding) for finding in findings], option=orjson.OPT_INDENT_2).decode())
+        print_json([asdict(finding) for finding in findings])
     colours = {"ok": "green", "failed": "red"}
     for finding in [] if as_json else findings:
         typer.secho(f"{finding.verdict:8}", fg=colours.get(finding.verdict, "yellow"), nl=False)
@@ -154,7 +154,7 @@ def _bytes(text: str) -> int:
 
 def _print(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        print_json(found)
         return
     for name, value in found.items():
         shown = ", ".join(f"{k} {n:,}" for k, n in value.items()) or "none" if isinstance(value, dict) else f"{value:,}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
 from slipway_server.config import load_settings
 from slipway_server.errors import DatasetInvalid, SlipwayError
@@ -55,7 +56,7 @@ def warm(
 
     found = asyncio.run(run())
     if as_json:
-        typer.echo(orjson.dumps(found).decode())
+        print_json(found, one_line=True)
     else:
         typer.echo("\n".join(f"{count:6,} {what}" for what, count in found.most_common()))
     if any(what.startswith("failed") for what in found):

@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
 import typer
 
-from slipway_server.cli.artifact_output import program_named
+from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
+from slipway_server.cli.values import program_named
 from slipway_server.config import load_settings
 from slipway_server.telemetry import logs
 
@@ -83,7 +83,7 @@ def compile_(
     if promote:
         Store(out).promote(done.path.name)
     if as_json:
-        typer.echo(orjson.dumps(report.compilation_values(done)).decode())
+        print_json(report.compilation_values(done), one_line=True)
     else:
         _print(done, promoted=promote)
 

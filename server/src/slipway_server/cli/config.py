@@ -3,23 +3,23 @@
 
 from __future__ import annotations
 
-import orjson
 import typer
 
+from slipway_server.cli.output import JSON_OPTION, print_json
 from slipway_server.config import load_settings, rows
 
 command = typer.Typer(add_completion=False)
 
 
 @command.command()
-def config(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+def config(as_json: bool = JSON_OPTION) -> None:
     """Print every configuration key, its value, where it came from and what it means; secrets are masked.
 
     Example: slipway config --json | jq '.[] | select(.origin != "default")'
     """
     found = rows(load_settings())
     if as_json:
-        typer.echo(orjson.dumps([row._asdict() for row in found], option=orjson.OPT_INDENT_2).decode())
+        print_json([row._asdict() for row in found])
         return
     for row in found:
         value = f"= {row.value}  ({row.origin})" if row.value else "is not set"

@@ -6,12 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import typer
 
-from slipway_server.cli.artifact_output import program_named
+from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
-from slipway_server.cli.values import check_share, loaded_artifact
+from slipway_server.cli.values import check_share, loaded_artifact, program_named
 from slipway_server.config import Settings, load_settings
 from slipway_server.telemetry import logs
 
@@ -114,7 +113,7 @@ def _print_json(facts: dict[str, str], result: Evaluation, floor: float | None, 
     values = {**facts, **report.evaluation_values(result)}
     if verdict is not None:
         values |= {"floor": floor, "verdict": verdict.verdict, "needs": verdict.needs}
-    typer.echo(orjson.dumps(values).decode())
+    print_json(values, one_line=True)
 
 
 def _print(name: str, result: Evaluation, verdict: FloorResult | None) -> None:

@@ -7,9 +7,9 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-import orjson
 import typer
 
+from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
 from slipway_server.config import load_settings
 from slipway_server.errors import ConfigInvalid
@@ -59,7 +59,10 @@ def ingest(
         with stages(quiet=as_json, unit="passages") as report:
             progress = partial(report, "ingest")
             summary = asyncio.run(run(settings, documents, append=append, chunking=chunking, progress=progress))
-    typer.echo(orjson.dumps(summary.as_json()).decode() if as_json else _sentence(summary))
+    if as_json:
+        print_json(summary.as_json(), one_line=True)
+    else:
+        typer.echo(_sentence(summary))
 
 
 def _publish(settings: Settings) -> Summary:

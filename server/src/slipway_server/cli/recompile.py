@@ -8,10 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import typer
 
 from slipway_server.cli.handover import check_publishing, publish_candidate
+from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
 from slipway_server.cli.values import loaded_artifact
 from slipway_server.config import Settings, load_settings
@@ -71,7 +71,7 @@ def recompile(
     release = check_publishing(settings) if publish else ""
     result = run(settings, bundle, quiet=as_json, **options)
     if as_json:
-        typer.echo(orjson.dumps(result).decode())
+        print_json(result, one_line=True)
     else:
         show(result, here=not publish)
     if result["verdict"] == "PASS" and release:
@@ -83,7 +83,7 @@ def recompile(
 def run(settings: Settings, bundle: Path, *, quiet: bool, force: bool = False, **options: Any) -> dict[str, Any]:
     """Recompile after the newest alarm; returns the gate's result, or why nothing was done. Raises SlipwayError."""
     from slipway_server.improve.claims import beating
-    from slipway_server.improve.places import loop_folder
+    from slipway_server.improve.places import load, loop_folder
     from slipway_server.improve.recompile import recompile
     from slipway_server.improve.results import gate_path, newest_trigger, result_values, store_result, uses_of
     from slipway_server.runtime.session import open_session
@@ -96,8 +96,8 @@ def run(settings: Settings, bundle: Path, *, quiet: bool, force: bool = False, *
         return {"verdict": "NOT_DEGRADED", "words": words}
     window = trigger["recompile"]["window"] if trigger else "forced"
     kept = gate_path(loop, incumbent.digest, window)
-    if kept.exists() and not force:
-        done: dict[str, Any] = orjson.loads(kept.read_bytes())
+    done: dict[str, Any] | None = None if force else load(kept)
+    if done is not None:
         return {**done, "words": f"done already after the alarm of {window}: {done['words']}", "repeated": True}
     alive = beating(loop, incumbent.digest, window) if trigger else nullcontext()
     with alive, open_session(settings) as session, stages(quiet=quiet, unit="runs") as progress:

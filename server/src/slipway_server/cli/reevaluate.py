@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import typer
 
-from slipway_server.cli.artifact_output import program_named
 from slipway_server.cli.handover import check, degraded
+from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
-from slipway_server.cli.values import loaded_artifact, moment
+from slipway_server.cli.values import loaded_artifact, moment, program_named
 from slipway_server.config import Settings, load_settings
 from slipway_server.telemetry import logs
 
@@ -52,7 +51,7 @@ def reevaluate(
     now = time.time() if until is None else moment("--until", until)
     report = _round(settings, loaded, bundle, metric, now, concurrency, new_baseline, as_json, on_degraded != "print")
     if as_json:
-        typer.echo(orjson.dumps(report).decode())
+        print_json(report, one_line=True)
     else:
         _print(report)
     if report["recompile"].get("granted"):

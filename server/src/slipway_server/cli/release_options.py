@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from slipway_server.cli.output import JSON_OPTION
 from slipway_server.config import load_settings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class How:
     timeout: str = typer.Option("10m", "--timeout", help="How long Helm waits for the pods.")
     apply: bool = typer.Option(False, "--apply", help="Run the command that is printed.")
     dry_run: bool = typer.Option(False, "--dry-run", help="Show which objects change, and how; change nothing.")
-    as_json: bool = typer.Option(False, "--json", help="Print JSON.")
+    as_json: bool = JSON_OPTION
 
 
 def helm_for(where: Where, how: How) -> Helm:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from slipway_server.cli.artifact_output import console, print_json
+from slipway_server.cli.output import console, print_json
 from slipway_server.cli.release_options import How
 
 if TYPE_CHECKING:

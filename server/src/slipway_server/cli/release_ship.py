@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from slipway_server.cli.artifact_output import finding_values, print_findings, print_json, program_named
+from slipway_server.cli.output import finding_values, print_findings, print_json
+from slipway_server.cli.values import program_named
 from slipway_server.config import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
 import typer
 
 from slipway_server import loop
+from slipway_server.cli.output import print_json
 from slipway_server.config import OFFLINE_MODEL, Settings, load_settings
 from slipway_server.telemetry import logs
 
@@ -129,4 +129,4 @@ def _announce_json(settings: Settings, started: float, serving: Serving, server:
         "language_model": settings.lm_model != OFFLINE_MODEL,
         "collection_version": serving.collection_version,
     }
-    typer.echo(orjson.dumps(line).decode())
+    print_json(line, one_line=True)

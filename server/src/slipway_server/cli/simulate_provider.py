@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import typer
+
+from slipway_server.cli.output import print_json
 
 if TYPE_CHECKING:
     from slipway_server.simulate import Provider, SimulatorConfig
@@ -83,7 +84,7 @@ def _announce(provider: Provider, as_json: bool) -> None:
     lines = configuration_lines(provider)
     if as_json:
         settings = dict(line.split("=", 1) for line in lines)
-        typer.echo(orjson.dumps({"base_url": provider.base_url, "settings": settings}).decode())
+        print_json({"base_url": provider.base_url, "settings": settings}, one_line=True)
         return
     typer.echo(f"simulated provider: {provider.base_url}   (ledger: {provider.root_url}/ledger)")
     typer.echo("It is no language model. Point a server at it with:\n")

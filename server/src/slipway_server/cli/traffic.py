@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from slipway_server.cli.output import JSON_OPTION, print_json
 from slipway_server.cli.values import moment
 from slipway_server.config import load_settings
 
@@ -23,7 +24,6 @@ command = typer.Typer(add_completion=False, no_args_is_help=True)
 _DIR = typer.Option(None, "--dir", help="Folder of recorded traffic; default is SLIPWAY_TRAFFIC_DIR.")
 _SINCE = typer.Option(None, help="First day or moment, UTC, e.g. 2026-11-20 or 2026-11-20T08:00.")
 _UNTIL = typer.Option(None, help="Moment at which it ends, not included.")
-_JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
 @command.callback()
@@ -33,7 +33,7 @@ def _traffic() -> None:
 
 @command.command()
 def show(
-    dir_: Path | None = _DIR, since: str | None = _SINCE, until: str | None = _UNTIL, as_json: bool = _JSON
+    dir_: Path | None = _DIR, since: str | None = _SINCE, until: str | None = _UNTIL, as_json: bool = JSON_OPTION
 ) -> None:
     """Show what is recorded: answers by day and variant, feedback, damage.
 
@@ -48,7 +48,7 @@ def show(
     ratings = {rating or "unrated": sum(item.rating == rating for item in feedback) for rating in ("good", "bad", "")}
     if as_json:
         damage = {"torn_lines": traffic.damage.torn, "unreadable_files": traffic.damage.unreadable}
-        _print_json({"days": rows, "feedback": ratings, "damage": damage})
+        print_json({"days": rows, "feedback": ratings, "damage": damage})
         return
     from rich.console import Console
     from rich.table import Table
@@ -89,14 +89,14 @@ def export(
         records = _read(folder, since, until).records
         lines = _most_frequent(records) if inputs_only else [record.values() for record in records]
     for line in lines:
-        typer.echo(orjson.dumps(line).decode())
+        print_json(line, one_line=True)
 
 
 @command.command()
 def forget(
     routing_key: str = typer.Option(..., help="Routing key of the user whose data is removed."),
     dir_: Path | None = _DIR,
-    as_json: bool = _JSON,
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """Remove everything recorded for one user so far, and say what was removed.
 
@@ -115,7 +115,7 @@ def forget(
     examples = forget_reports(loop_folder(settings), pseudonym(routing_key))
     values = {**asdict(done), "report_examples": examples}
     if as_json:
-        _print_json(values)
+        print_json(values)
         return
     typer.echo(f"removed {done.records} answers from {done.segments} segments, {done.feedback} pieces of feedback")
     typer.echo(f"and {examples} examples from reports")
@@ -173,7 +173,3 @@ def _most_frequent(records: list[Record]) -> list[dict[str, Any]]:
             key = orjson.dumps(record.inputs, option=orjson.OPT_SORT_KEYS)
             counts[key] = counts.get(key, 0) + 1
     return [orjson.loads(key) for key, _ in sorted(counts.items(), key=lambda item: -item[1])]
-
-
-def _print_json(values: Any) -> None:
-    typer.echo(orjson.dumps(values).decode())

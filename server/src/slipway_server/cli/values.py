@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several commands make of their options: moments, shares, the artifact that the configuration names."""
+"""What several commands make of their options: moments, shares, programs, the artifact that the configuration names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from slipway_server.cli.artifact_output import program_named
 from slipway_server.config import Settings
 from slipway_server.errors import ConfigInvalid
 
@@ -27,6 +27,16 @@ def check_share(option: str, value: float | None) -> None:
     """Raise ConfigInvalid where `value` is not between 0 and 1; None is no value."""
     if value is not None and not 0 < value < 1:
         raise ConfigInvalid(f"{option} {value:g}: must be between 0 and 1, both exclusive")
+
+
+def program_named(path: str) -> Callable[[], Any]:
+    """Makes fresh programs of the class at `package.module:Class`. Raises ProgramInvalid, now and when it is called."""
+    from functools import partial
+
+    from slipway_server.runtime.imports import import_program
+    from slipway_server.runtime.variants import new_program
+
+    return partial(new_program, import_program(path))
 
 
 def loaded_artifact(settings: Settings) -> LoadedArtifact | None:

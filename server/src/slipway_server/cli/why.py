@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import typer
 
+from slipway_server.cli.output import JSON_OPTION, console, print_json
 from slipway_server.errors import ConfigInvalid
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ _STYLES = {"error": "red", "warning": "yellow"}
 def why(
     request_id: str = typer.Argument(..., help="The request's id: in the receipt, and in the trailer x-request-id."),
     logs: list[Path] = typer.Argument(None, help="Log files in JSON; - or none is standard input."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """Tell one request's story from the servers' JSON logs (SLIPWAY_LOG_FORMAT=json), of one pod or of many.
 
@@ -42,7 +41,7 @@ def why(
         raise typer.Exit(1)
     found = timelines(events, request_id)
     if as_json:
-        typer.echo(orjson.dumps([_values(one) for one in found], option=orjson.OPT_INDENT_2).decode())
+        print_json([_values(one) for one in found])
     else:
         for one in found:
             _print(one)
@@ -51,7 +50,7 @@ def why(
 def _lines(logs: list[Path]) -> Iterator[str]:
     for path in logs:
         if str(path) == "-":
-            yield from sys.stdin
+            yield from typer.get_text_stream("stdin", encoding="utf-8", errors="replace")
             continue
         try:
             with path.open(encoding="utf-8", errors="replace") as file:
@@ -63,8 +62,6 @@ def _lines(logs: list[Path]) -> Iterator[str]:
 def _print(found: Timeline) -> None:
     from rich.table import Table
     from rich.text import Text
-
-    from slipway_server.cli.artifact_output import console
 
     out = console()
     total = "its end is not in these logs" if found.seconds is None else f"{found.code} after {found.seconds:.3f} s"

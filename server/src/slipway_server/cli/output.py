@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the `slipway artifact` commands share: JSON, tables and findings."""
+"""What commands print alike: JSON, tables and findings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,19 +27,10 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=max(found.width, _WIDTH))
 
 
-def print_json(value: Any) -> None:
-    """One JSON value, indented."""
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
-
-
-def program_named(path: str) -> Callable[[], Any]:
-    """Makes fresh programs of the class at `package.module:Class`. Raises ProgramInvalid, now and when it is called."""
-    from functools import partial
-
-    from slipway_server.runtime.imports import import_program
-    from slipway_server.runtime.variants import new_program
-
-    return partial(new_program, import_program(path))
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """One JSON value: indented for readers, or in one line for logs."""
+    option = orjson.OPT_NON_STR_KEYS | (0 if one_line else orjson.OPT_INDENT_2)
+    typer.echo(orjson.dumps(value, option=option).decode())
 
 
 def finding_values(findings: Iterable[Finding]) -> list[dict[str, str]]:
