@@ -14,6 +14,7 @@ from aiolimiter import AsyncLimiter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway_server.config import load_settings
 from slipway_server.lm.gate import Gate
 from slipway_server.lm.pacing.auto import AutoPacer
 from slipway_server.lm.pacing.carry import CARRIED_SECONDS, Carry
@@ -23,6 +24,7 @@ from slipway_server.lm.pacing.headers import levels_of
 from slipway_server.lm.pacing.priced import JOINING_SECONDS, PricedConfig, PricedPacer
 from slipway_server.lm.pacing.share import SharePacer
 from slipway_server.lm.pacing.types import Level, Need, Unpaced
+from slipway_server.lm.stack import make_pacer
 from slipway_server.request import TrafficClass
 
 Virtual = Callable[[Callable[[], Any]], Any]
@@ -302,6 +304,18 @@ def test_auto_chooses_by_what_it_sees() -> None:
     for _ in range(9):
         rejected.throttled(URGENT, Need(), clock.seconds, {}, None)
     assert rejected.kind == "off"
+
+
+async def test_a_pod_that_was_alone_shares_the_limit_once_there_are_more() -> None:
+    pacer = make_pacer(load_settings({"lm_model": "openai/m", "lm_rpm": 60}, environ={}), pods=1)
+    pacer.set_pods(1)
+    for _ in range(3):
+        pacer.succeeded(URGENT, Need(), 0.0, {}, None)
+    assert (pacer.kind, pacer.facts().requests_per_second[URGENT]) == ("fixed", 1.0)
+    pacer.set_pods(4)
+    assert (pacer.kind, pacer.facts().requests_per_second[URGENT]) == ("share", 0.25)
+    pacer.set_pods(2)
+    assert (pacer.kind, pacer.facts().requests_per_second[URGENT]) == ("share", 0.5)
 
 
 @pytest.mark.parametrize(

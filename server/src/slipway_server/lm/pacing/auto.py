@@ -73,9 +73,12 @@ class AutoPacer:
         self._current.backlog(cls, waiting)
 
     def set_pods(self, pods: int) -> None:
-        """As the present pacer; the next one is told too."""
+        """As the present pacer; the next one is told too. A limit that was one process's is divided from then on."""
         self._pods = pods
-        self._current.set_pods(pods)
+        if self._silent_replies == SILENT_REPLIES and self._current.kind == "fixed" and pods > 1:
+            self._become(self._silent(pods))
+        else:
+            self._current.set_pods(pods)
 
     def facts(self) -> PacerFacts:
         """As the present pacer."""
