@@ -5,8 +5,7 @@
 
 Order of precedence: command-line options, environment, file (`SLIPWAY_CONFIG_FILE`, KEY=value lines), defaults. The set
 is closed: an unknown SLIPWAY_… key, any unknown key or line of the file, or a wrong value raises ConfigInvalid, which
-names it. Rooms take their own small
-frozen config objects, made from these settings.
+names it. Rooms take their own small frozen config objects, made from these settings.
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ OFFLINE_EMBEDDER = "offline/default"
 
 def _http_address(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    # Reading the port raises ValueError where it is no number, or too large a one.
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"'{value[:80]}' is not an address such as http://localhost:8080/v1")
     return value
 
