@@ -245,14 +245,14 @@ class Governor:
             self._needs.learn(call.request, used)
         logarithm = math.log(max(seconds, 1e-4))
         self._log_seconds = logarithm if self._log_seconds is None else self._log_seconds * 0.9 + logarithm * 0.1
-        self._meters.attempted(call.cls, "ok", seconds)
+        self._meters.attempted(call.account, call.cls, "ok", seconds)
         self._meters.used(call.account, used)
 
     def _failed(self, call: Call, waiter: Waiter, seen: Exchange, raised: BaseException) -> None:
         """Book a failed attempt; raise where another error says better what happened."""
         error = self._named_timeout(call, raised)
         outcome, sent_at = outcome_of(error), waiter.admitted_at or 0.0
-        self._meters.attempted(call.cls, outcome, self._now() - sent_at)
+        self._meters.attempted(call.account, call.cls, outcome, self._now() - sent_at)
         if outcome == "rate_limited":
             self._throttled(call, sent_at, seen, getattr(error, "retry_after", None))
         if outcome in ("cancelled", "deadline", "error"):

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from slipway_server import request
 from slipway_server.errors import LONGEST_ADVICE_SECONDS
 from slipway_server.lm.gate import Gate
 from slipway_server.lm.pacing.types import Need, Pacer
@@ -50,15 +49,13 @@ class Meters:
             long = sum(waits.values()) >= LONG_WAIT_SECONDS
             _event(long, "lm wait", cls, **{reason: round(seconds, 4) for reason, seconds in waits.items()})
 
-    def attempted(self, cls: TrafficClass, outcome: str, seconds: float) -> None:
+    def attempted(self, account: Account, cls: TrafficClass, outcome: str, seconds: float) -> None:
         """An attempt ended after so many seconds in flight."""
         self._attempts += 1
         _child(metrics.LM_ATTEMPTS, self._model, cls, outcome).inc()
         if outcome == "ok":
             _child(metrics.LM_ATTEMPT_DURATION, self._model).observe(seconds)
-        context = request.current_or_none()
-        if context is not None:
-            context.account.spent_seconds["lm"] += seconds
+        account.spent_seconds["lm"] += seconds
         _event(outcome != "ok", "lm attempt", cls, outcome=outcome, seconds=round(seconds, 4))
 
     def used(self, account: Account, used: Need | None) -> None:
