@@ -37,6 +37,12 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.sparse) if self.sparse is not None else len(self.dense) if self.dense is not None else 0
 
+    def asked(self, row: int) -> tuple[list[float] | None, Sparse | None]:
+        """What a query's row asks for; None for a vector that is not there, or without a single term."""
+        dense = self.dense[row].tolist() if self.dense is not None and self.dense[row].any() else None
+        sparse = self.sparse[row] if self.sparse is not None and self.sparse[row].indices else None
+        return dense, sparse
+
     def take(self, rows: Sequence[int]) -> Encoded:
         """Only these rows, in this order."""
         return Encoded(

@@ -246,17 +246,14 @@ def _metadata(version: Version, *, published: bool) -> dict[str, Any]:
 
 
 def _request(encoded: Encoded, row: int, k: int, fusion: Fusion | None) -> models.QueryRequest | None:
-    dense = sparse = None
-    if encoded.dense is not None and encoded.dense[row].any():
-        dense = encoded.dense[row].tolist()
-    if encoded.sparse is not None and encoded.sparse[row].indices:
-        sparse = models.SparseVector(indices=encoded.sparse[row].indices, values=encoded.sparse[row].values)
-    if dense is not None and sparse is not None and encoded.sparse is not None and fusion is not None:
+    dense, asked = encoded.asked(row)
+    sparse = None if asked is None else models.SparseVector(indices=asked.indices, values=asked.values)
+    if dense is not None and asked is not None and fusion is not None:
         depth = max(fusion.depth, k)
         found = models.Prefetch(query=sparse, using=SPARSE, limit=depth)
         return models.QueryRequest(
             prefetch=[models.Prefetch(query=dense, using=DENSE, limit=depth, prefetch=found), found],
-            query=_combined(fusion.scale(encoded.sparse[row])),
+            query=_combined(fusion.scale(asked)),
             limit=k,
             with_payload=True,
         )

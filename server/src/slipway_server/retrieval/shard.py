@@ -102,24 +102,22 @@ def search(shard: Shard, encoded: Encoded, row: int, k: int, fusion: Fusion | No
 
 
 def _request(encoded: Encoded, row: int, k: int, fusion: Fusion | None) -> Any:
-    params = edge.SearchParams(hnsw_ef=HNSW_EF)
-    dense = sparse = None
-    if encoded.dense is not None and encoded.dense[row].any():
-        dense = edge.Query.Nearest(encoded.dense[row].tolist(), using=DENSE)
-    if encoded.sparse is not None and encoded.sparse[row].indices:
-        sparse = edge.Query.Nearest(edge.SparseVector(*encoded.sparse[row]), using=SPARSE)
-    if dense is not None and sparse is not None and encoded.sparse is not None and fusion is not None:
+    vector, asked = encoded.asked(row)
+    dense = None if vector is None else edge.Query.Nearest(vector, using=DENSE)
+    sparse = None if asked is None else edge.Query.Nearest(edge.SparseVector(*asked), using=SPARSE)
+    if dense is not None and asked is not None and fusion is not None:
         depth = max(fusion.depth, k)
         found = edge.Prefetch(limit=depth, query=sparse)
         return edge.QueryRequest(
             limit=k,
             with_payload=True,
             prefetches=[edge.Prefetch(limit=depth, query=dense, prefetches=[found]), found],
-            query=_combined(fusion.scale(encoded.sparse[row])),
+            query=_combined(fusion.scale(asked)),
         )
     query = dense if dense is not None else sparse
     if query is None:
         return None
+    params = edge.SearchParams(hnsw_ef=HNSW_EF)
     return edge.QueryRequest(limit=k, with_payload=True, query=query, params=params)
 
 

@@ -37,7 +37,7 @@ class Version:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Version:
-        """Raises KeyError or TypeError where `value` is no version."""
+        """Raises KeyError, TypeError or ValueError where `value` is no version."""
         return cls(
             collection=str(value["collection"]),
             digest=str(value["digest"]),
