@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FeedbackServiceStub:
-    """Takes feedback on answers.
+    """Stores feedback on answers.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class FeedbackServiceStub:
 
 
 class FeedbackServiceServicer:
-    """Takes feedback on answers.
+    """Stores feedback on answers.
     """
 
     def SubmitFeedback(self, request, context):
@@ -70,7 +70,7 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeedbackService:
-    """Takes feedback on answers.
+    """Stores feedback on answers.
     """
 
     @staticmethod

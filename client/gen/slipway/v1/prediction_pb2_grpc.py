@@ -47,7 +47,7 @@ class PredictionServiceServicer:
     """
 
     def Predict(self, request, context):
-        """Runs the program once. Fails with a google.rpc.ErrorInfo in every case; see docs/errors.md.
+        """Runs the program once. Every error of the server carries a google.rpc.ErrorInfo; see docs/errors.md.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class RagServiceServicer:
     """
 
     def Ask(self, request, context):
-        """Answers one question. UNIMPLEMENTED where the served program has no question and answer fields.
+        """Answers one question. UNIMPLEMENTED if the served program has no question and answer fields.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
