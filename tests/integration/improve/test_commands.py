@@ -122,3 +122,8 @@ def test_recompile_says_before_it_spends_anything_that_it_cannot_publish(
     code, _, err = in_process("recompile", "--bundle", str(tmp_path), "--publish")
     assert code == 2
     assert hint in err
+
+
+def test_a_limit_of_cost_without_prices_is_refused(in_process: InProcess, tmp_path: Path) -> None:
+    code, _, err = in_process("recompile", "--bundle", str(tmp_path), "--max-cost-usd", "20")
+    assert (code, err) == (2, "slipway: --max-cost-usd needs SLIPWAY_LM_PRICES: no cost is known\n")

@@ -14,7 +14,7 @@ import pytest
 
 from slipway_server.artifacts.files import MAX_BYTES
 from slipway_server.errors import ArtifactInvalid, ClusterRefused, ConfigInvalid
-from slipway_server.improve.handover import commands, config_map_name, in_cluster, publish
+from slipway_server.improve.handover import commands, config_map_name, publish, start_job
 from slipway_server.improve.kubernetes import Cluster
 
 DIGEST = "ab" * 32
@@ -87,9 +87,9 @@ def cluster(api: Api) -> Iterator[Cluster]:
 
 
 def test_a_job_is_made_from_the_suspended_template_once(cluster: Cluster, api: Api) -> None:
-    start = in_cluster(cluster, "slipway-recompile")
-    assert start(REPORT) == f"Job slipway-recompile-{DIGEST[:16]} recompiles"
-    assert "exists already" in start(REPORT)
+    started = start_job(cluster, "slipway-recompile", REPORT)
+    assert started == f"Job slipway-recompile-{DIGEST[:16]} recompiles"
+    assert "exists already" in start_job(cluster, "slipway-recompile", REPORT)
     [job] = api.kinds("jobs")
     assert job["spec"] == TEMPLATE["spec"]["jobTemplate"]["spec"]
     assert job["metadata"]["labels"]["app.kubernetes.io/component"] == "recompile"
@@ -103,7 +103,7 @@ def test_a_job_is_made_from_the_suspended_template_once(cluster: Cluster, api: A
 def test_names_fit(cluster: Cluster, api: Api) -> None:
     long = "x" * 52
     api.objects[f"/apis/batch/v1/namespaces/prod/cronjobs/{long}"] = TEMPLATE
-    in_cluster(cluster, long)(REPORT)
+    start_job(cluster, long, REPORT)
     [job] = api.kinds("jobs")
     assert len(job["metadata"]["name"]) == 63
     assert job["metadata"]["name"].endswith(DIGEST[:16])
@@ -146,14 +146,14 @@ def test_a_candidate_that_no_config_map_holds_is_left_on_the_volume(cluster: Clu
 def test_what_is_refused_is_said_in_one_line(cluster: Cluster, api: Api) -> None:
     api.denied = {"jobs"}
     with pytest.raises(ClusterRefused, match="403, forbidden: User cannot create"):
-        in_cluster(cluster, "slipway-recompile")(REPORT)
+        start_job(cluster, "slipway-recompile", REPORT)
     with pytest.raises(ClusterRefused, match="404"):
-        in_cluster(cluster, "nosuch")(REPORT)
+        start_job(cluster, "nosuch", REPORT)
     with (
         Cluster("http://127.0.0.1:1", "prod", "t") as away,
         pytest.raises(ClusterRefused, match="does not answer"),
     ):
-        in_cluster(away, "slipway-recompile")(REPORT)
+        start_job(away, "slipway-recompile", REPORT)
 
 
 def test_outside_a_pod_there_is_no_cluster(tmp_path: Path) -> None:

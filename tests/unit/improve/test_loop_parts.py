@@ -17,6 +17,7 @@ import pytest
 from slipway_server.artifacts import Manifest
 from slipway_server.artifacts.manifest import Dataset, Optimizer, Versions
 from slipway_server.errors import DataCorrupt, DatasetInvalid
+from slipway_server.evaluation import Evaluation, Item, Outcome
 from slipway_server.evaluation.statistics import compare_scores
 from slipway_server.improve.anchors import anchors_for, guard, humans, judged_records
 from slipway_server.improve.budget import Budget
@@ -30,7 +31,7 @@ from slipway_server.improve.places import load, publish
 from slipway_server.improve.results import newest_trigger
 from slipway_server.improve.svg import Line, chart
 from slipway_server.improve.watch import Stopped
-from slipway_server.improve.windows import due, sample, span, start_of
+from slipway_server.improve.windows import due, result_of, sample, span, start_of
 from slipway_server.telemetry import metrics
 from slipway_server.traffic import Feedback, Record
 
@@ -317,6 +318,14 @@ def test_a_page_escapes_what_users_wrote_and_loads_nothing() -> None:
     assert "<b>fine" not in text
     assert text.count("<svg") == 2
     assert "src=" not in text.replace("&lt;img src=x&gt;", "")
+
+
+def test_a_window_names_the_collection_of_its_newest_answer() -> None:
+    ids = {"b": 1.0, "a": 2.0}  # judged in the order of their ids, as they are stored
+    judged = [Record(name, ids[name], variant="stable", collection_version=f"docs-{name}") for name in sorted(ids)]
+    item = Item(Outcome.SCORED, 1.0, "", 0.1, 0, 0, None, 1)
+    found = result_of("2026-11-20", judged, judged, Evaluation("m", [item, item]), frozen=False)
+    assert (found.n, found.collection) == (2, "docs-a")
 
 
 def test_a_chart_of_nothing_says_so() -> None:

@@ -43,11 +43,11 @@ def check_publishing(settings: Settings) -> str:
 def degraded(settings: Settings, report: dict[str, Any], bundle: Path | None, how: str, *, quiet: bool) -> None:
     """Recompile here (run), or in a Job of the cluster (job)."""
     if how == "job":
-        from slipway_server.improve.handover import in_cluster
+        from slipway_server.improve.handover import start_job
         from slipway_server.improve.kubernetes import Cluster
 
         with _claimed(settings, report), Cluster.inside() as cluster:
-            typer.echo(in_cluster(cluster, _template(settings))(report), err=quiet)
+            typer.echo(start_job(cluster, _template(settings), report), err=quiet)
     elif how == "run" and bundle is not None:
         from slipway_server.cli import recompile
 

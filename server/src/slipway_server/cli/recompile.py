@@ -15,7 +15,7 @@ from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
 from slipway_server.cli.values import loaded_artifact
 from slipway_server.config import Settings, load_settings
-from slipway_server.errors import ArtifactRequired
+from slipway_server.errors import ArtifactRequired, ConfigInvalid
 from slipway_server.telemetry import logs
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def recompile(
         "force": force,
         "concurrency": concurrency,
     }
+    if max_cost_usd is not None and settings.lm_prices is None:
+        raise ConfigInvalid("--max-cost-usd needs SLIPWAY_LM_PRICES: no cost is known", key="SLIPWAY_LM_PRICES")
     release = check_publishing(settings) if publish else ""
     result = run(settings, bundle, quiet=as_json, **options)
     if as_json:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why answers became worse: the anchors tell a moved model from moved traffic. Pure.
 
-diagnose(anchors=compare_scores(first, now), collection=("docs-1", "docs-2"), attempts=(1.0, 1.1)).cause
+diagnose(anchors=compare_scores(first, now), collections=("docs-1", "docs-2"), attempts_per_call=1.1).cause
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -131,6 +132,6 @@ def _shadow(outcome: Outcome) -> dict[str, Any] | None:
     return {"digest": digest, **comparison_values(compare_scores([a for a, _ in pairs], [b for _, b in pairs]))}
 
 
-def _drop(steps: Any) -> float | None:
+def _drop(steps: Sequence[Step]) -> float | None:
     acted = [step for step in steps if step.act]
     return acted[-1].drop if acted else None

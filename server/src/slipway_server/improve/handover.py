@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What comes after a verdict: who recompiles, where a candidate goes, and the commands that make it live.
 
-    start: Start = in_cluster(cluster, settings)        # or in_process(run)
-    start(report)                                       # a line that says what was begun
+    start_job(cluster, template, report)                # a line that says what was begun
+    publish(cluster, result, release)                   # the candidate's ConfigMap
+    commands(result, release=…, namespace=…, chart=…)   # what a person runs then
 
 Nothing here changes what is served: a person runs the printed commands, step by step.
 """
@@ -10,7 +11,7 @@ Nothing here changes what is served: a person runs the printed commands, step by
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,22 @@ from slipway_server.errors import ArtifactInvalid
 from slipway_server.improve.kubernetes import Cluster
 from slipway_server.improve.places import UNCOMPILED
 
-Start = Callable[[Mapping[str, Any]], str]
-"""Begins the recompilation that a report (improve/findings.py) wants; returns what was done, in words."""
-
 NAME_LIMIT = 63
 STEPS = ((1000, "10 %"), (5000, "50 %"))
 
 
-def in_cluster(cluster: Cluster, template: str) -> Start:
-    """Recompile in a Job of its own, made from the suspended CronJob `template` and named by the artifact's digest."""
+def start_job(cluster: Cluster, template: str, report: Mapping[str, Any]) -> str:
+    """Recompile in a Job of its own, made from the suspended CronJob `template` and named by the artifact's digest.
 
-    def start(report: Mapping[str, Any]) -> str:
-        digest = report["digest"][:16] or UNCOMPILED
-        name = f"{template[: NAME_LIMIT - len(digest) - 1]}-{digest}"
-        labels = {"slipway/artifact": digest, "slipway/window": report["recompile"]["window"]}
-        if not cluster.create_job(template, name, labels=labels):
-            return f"Job {name} exists already: this artifact is recompiled once; delete the Job to allow another run"
-        cluster.event("Job", name, "QualityDegraded", report["reason"], warning=True)
-        return f"Job {name} recompiles"
-
-    return start
+    `report`: as improve/findings.py makes it. Returns what was done, in words. Raises ClusterRefused.
+    """
+    digest = report["digest"][:16] or UNCOMPILED
+    name = f"{template[: NAME_LIMIT - len(digest) - 1]}-{digest}"
+    labels = {"slipway/artifact": digest, "slipway/window": report["recompile"]["window"]}
+    if not cluster.create_job(template, name, labels=labels):
+        return f"Job {name} exists already: this artifact is recompiled once; delete the Job to allow another run"
+    cluster.event("Job", name, "QualityDegraded", report["reason"], warning=True)
+    return f"Job {name} recompiles"
 
 
 def publish(cluster: Cluster, result: Mapping[str, Any], release: str) -> str:

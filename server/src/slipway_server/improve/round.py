@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One round of the loop, as the CronJob runs it: re-evaluate, claim the recompilation if there is one, report.
 
-report = run_round(session, setup, artifact="rag-…", loop=Path("…/loop"))
+report = run_round(session, setup, artifact="rag-…")
 report["verdict"], report["recompile"]["granted"]
 """
 

@@ -24,7 +24,10 @@ GRACE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What is stored of a window. `worst`: request ids with the lowest scores. `shadow`: pairs, stable first."""
+    """What is stored of a window. `worst`: request ids with the lowest scores. `shadow`: pairs, stable first.
+
+    `collection`: the version that the newest judged answer was found in.
+    """
 
     name: str
     n: int
@@ -113,7 +116,7 @@ def result_of(
         infrastructure_errors=evaluation.count(Outcome.INFRASTRUCTURE_ERROR),
         parse_errors=evaluation.count(Outcome.PARSE_ERROR),
         attempts_per_call=sum(record.attempts for record in of_window) / calls if calls else 0.0,
-        collection=live[-1].collection_version if live else "",
+        collection=max(live, key=lambda record: record.time).collection_version if live else "",
         worst=sorted(stable.items(), key=lambda item: (item[1], item[0]))[:WORST],
         shadow=pairs,
         shadow_digest=next((record.digest for record in judged if record.variant == SHADOW), ""),
