@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def adopt(
     file: Path = typer.Argument(..., help="JSON file that DSPy's save() wrote."),
-    program: str | None = typer.Option(None, help="Program that it is for, package.module:Class."),
+    program: str | None = typer.Option(None, help="Program that it belongs to, package.module:Class."),
     store: Path | None = typer.Option(None, help="Folder to write to; default is the file's own."),
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -37,10 +37,10 @@ def adopt(
 
 
 def migrate(
-    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
-    program: str | None = typer.Option(None, help="Program as it is now, package.module:Class."),
-    rename: list[str] = typer.Option([], help="Predictor, OLD=NEW; the attribute's name will do. May be repeated."),
-    field: list[str] = typer.Option([], help="Field of any predictor, OLD=NEW. May be repeated."),
+    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder (its current artifact)."),
+    program: str | None = typer.Option(None, help="The program's present code, package.module:Class."),
+    rename: list[str] = typer.Option([], help="Renamed predictor, OLD=NEW, by its attribute name. May be repeated."),
+    field: list[str] = typer.Option([], help="Renamed field of any predictor, OLD=NEW. May be repeated."),
     store: Path | None = typer.Option(None, help="Folder to write to; default is the artifact's own."),
     as_json: bool = JSON_OPTION,
 ) -> None:

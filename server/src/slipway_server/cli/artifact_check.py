@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def verify(
-    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
-    program: str | None = typer.Option(None, help="Program that it is for, package.module:Class."),
-    digest: str | None = typer.Option(None, help="Digest that it must have."),
+    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder (its current artifact)."),
+    program: str | None = typer.Option(None, help="Program that it belongs to, package.module:Class."),
+    digest: str | None = typer.Option(None, help="Required digest."),
     collection: str | None = typer.Option(None, help="Open this collection, and compare its version and embedder."),
-    strict: bool = typer.Option(False, "--strict", help="Warnings refuse, too."),
+    strict: bool = typer.Option(False, "--strict", help="Refuse on warnings too."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Check an artifact against its digest, its signature, the program's code and the settings.
@@ -50,7 +50,7 @@ def verify(
 
 
 def sign(
-    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
+    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder (its current artifact)."),
     key: Path = typer.Option(..., help="Ed25519 private key in PEM, not encrypted."),
     as_json: bool = JSON_OPTION,
 ) -> None:

@@ -22,9 +22,9 @@ _SHOWN = 100
 
 
 def diff(
-    before: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
+    before: Path = typer.Argument(..., help="Artifact file, or a store folder (its current artifact)."),
     after: Path = typer.Argument(..., help="The other one."),
-    program: str | None = typer.Option(None, help="Program that they are for, to count what prompts take."),
+    program: str | None = typer.Option(None, help="Program that they belong to; needed to count prompt tokens."),
     markdown: bool = typer.Option(False, "--markdown", help="Print markdown, for a pull request."),
     as_json: bool = JSON_OPTION,
 ) -> None:

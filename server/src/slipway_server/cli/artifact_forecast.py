@@ -23,11 +23,11 @@ MOST_QUESTIONS = 100_000
 
 
 def forecast(
-    new: Path = typer.Argument(..., help="The new artifact's file, or a store folder whose current one is meant."),
-    questions: Path = typer.Option(..., help="Questions that callers ask, one JSON object per line."),
+    new: Path = typer.Argument(..., help="The new artifact's file, or a store folder (its current artifact)."),
+    questions: Path = typer.Option(..., help="Questions that callers ask (JSON Lines)."),
     rpm: float = typer.Option(..., min=0, max=1e9, help="Questions per minute that callers ask."),
     current: Path | None = typer.Option(None, help="What is served now; default is SLIPWAY_ARTIFACT."),
-    program: str | None = typer.Option(None, help="Program that both are for, package.module:Class."),
+    program: str | None = typer.Option(None, help="Program that both belong to, package.module:Class."),
     collection: str | None = typer.Option(None, help="Collection to retrieve from."),
     lm_rpm: float | None = typer.Option(None, help="The provider's limit, in requests per minute."),
     as_json: bool = JSON_OPTION,

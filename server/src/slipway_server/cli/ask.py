@@ -21,13 +21,13 @@ command = typer.Typer(add_completion=False)
 
 @command.command()
 def ask(
-    question: str = typer.Argument("", help="The question; leave it out with --inputs."),
-    inputs: str | None = typer.Option(None, help="A JSON object of fields, for programs that take something else."),
+    question: str = typer.Argument("", help="The question; omit it with --inputs."),
+    inputs: str | None = typer.Option(None, help="Inputs as a JSON object, for programs that do not take a question."),
     target: str = typer.Option("localhost:50051", help="host:port of the server, or a gRPC URI."),
-    deadline: float = typer.Option(30.0, min=0.001, max=86_400, help="Seconds to wait at most."),
+    deadline: float = typer.Option(30.0, min=0.001, max=86_400, help="Deadline in seconds."),
     pin: str = typer.Option("", help="Variant or artifact digest that must answer."),
     routing_key: str = typer.Option("", help="End user or session; the same key gets the same variant."),
-    bypass_cache: bool = typer.Option(False, "--bypass-cache", help="Neither read from nor write to the cache."),
+    bypass_cache: bool = typer.Option(False, "--bypass-cache", help="Neither read the cache nor write to it."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Ask a running server one question; prints the answer, what it rests on, and the receipt.

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from slipway_server.cache.properties import Verdict
     from slipway_server.cache.store import DiskStore
 
-command = typer.Typer(add_completion=False, no_args_is_help=True, help="Look after the shared cache ($DSPY_CACHEDIR).")
+command = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Inspect, clean, check and warm the shared cache ($DSPY_CACHEDIR)."
+)
 
 UNCLEAR = 3
 """Exit code; 2 says that the configuration is wrong."""
@@ -44,10 +46,14 @@ def stats(as_json: bool = JSON_OPTION) -> None:
 
 @command.command()
 def gc(
-    max_age_days: float = typer.Option(30.0, min=0, max=1e6, help="Older entries go."),
-    max_bytes: str = typer.Option("10G", help="Beyond it the oldest entries go; K, M, G and T are powers of 1024."),
-    min_age_minutes: float = typer.Option(60.0, min=0, max=5e7, help="Younger entries stay in any case."),
-    grace_seconds: float = typer.Option(5.0, min=0, max=3600, help="Between renaming a file away and removing it."),
+    max_age_days: float = typer.Option(30.0, min=0, max=1e6, help="Delete entries older than this."),
+    max_bytes: str = typer.Option(
+        "10G", help="Above this size, delete the oldest entries; K, M, G and T are powers of 1024."
+    ),
+    min_age_minutes: float = typer.Option(60.0, min=0, max=5e7, help="Never delete entries younger than this."),
+    grace_seconds: float = typer.Option(
+        5.0, min=0, max=3600, help="Time between renaming a file away and deleting it."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Remove what is too old or too much, and what crashed processes left behind. Safe while pods run.
@@ -69,7 +75,7 @@ def gc(
 
 @command.command()
 def verify(
-    repair: bool = typer.Option(False, "--repair", help="Remove what no reader would accept."),
+    repair: bool = typer.Option(False, "--repair", help="Delete files that no reader would accept."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Read every entry. Exit code 1 where some are damaged; readers take those as misses.
@@ -87,7 +93,7 @@ def verify(
 
 @command.command()
 def doctor(
-    wait_seconds: float = typer.Option(120.0, min=1, max=86_400, help="Wait so long for the other process."),
+    wait_seconds: float = typer.Option(120.0, min=1, max=86_400, help="How long to wait for the other process."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Test whether the volume keeps what the cache needs. Run it at the same time in two pods, best on two nodes.

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def warm(
-    questions: Path = typer.Option(..., help="Inputs, one JSON object per line; other fields are ignored."),
+    questions: Path = typer.Option(..., help="Inputs (JSON Lines); other fields are ignored."),
     program: str | None = typer.Option(None, help="Program to ask, package.module:Class."),
-    artifact: Path | None = typer.Option(None, help="Artifact file, or a store folder whose current one is meant."),
+    artifact: Path | None = typer.Option(None, help="Artifact file, or a store folder (its current artifact)."),
     allow_uncompiled: bool = typer.Option(False, "--allow-uncompiled", help="Ask without an artifact."),
-    concurrency: int = typer.Option(8, min=1, help="Questions under way at once."),
+    concurrency: int = typer.Option(8, min=1, help="Questions asked at once."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
 ) -> None:
     """Ask every question of a file, as batch work, so that its answers are in the cache when callers come.

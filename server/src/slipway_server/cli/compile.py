@@ -29,16 +29,18 @@ def compile_(
     program: str | None = typer.Option(None, help="Program to compile, package.module:Class."),
     optimizer: str = typer.Option("bootstrap-few-shot", help=_OPTIMIZERS),
     set_: list[str] = typer.Option([], "--set", help="Setting of the optimizer, key=value; may be repeated."),
-    seed: int = typer.Option(0, help="Order of the training examples, and the optimizer's own seed."),
+    seed: int = typer.Option(0, help="Seed for the order of the training examples and for the optimizer."),
     metric: str = typer.Option("exact-match", help="exact-match, token-f1, contains, semantic-f1, or module:function."),
     out: Path = typer.Option(Path("artifacts"), help="Store to write the artifact to."),
     bundle: Path | None = typer.Option(None, help="Pack the data into this folder, for `reevaluate` and `recompile`."),
-    anchors: Path | None = typer.Option(None, help="Examples that guard the judge of live answers; go to the bundle."),
+    anchors: Path | None = typer.Option(
+        None, help="Examples that guard the judge of live answers; packed into the bundle."
+    ),
     promote: bool = typer.Option(False, "--promote", help="Make the artifact the store's current one."),
     collection: str | None = typer.Option(None, help="Collection to retrieve from."),
     lm_model: str | None = typer.Option(None, help="LM, as provider/model."),
-    concurrency: int = typer.Option(16, min=1, help="Examples under way at once; the LM's limits come on top."),
-    log_dir: Path = typer.Option(Path(".slipway/compile"), help="What optimizers print, and GEPA's state."),
+    concurrency: int = typer.Option(16, min=1, help="Examples evaluated at once; the LM's limits also apply."),
+    log_dir: Path = typer.Option(Path(".slipway/compile"), help="Folder for optimizers' output and GEPA's state."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bars."),
 ) -> None:
     """Compile a program into an artifact, and compare it with the program as it is.

@@ -30,13 +30,13 @@ def evaluate(
     dev: Path = typer.Option(..., help="Examples, one JSON object per line with the program's fields."),
     program: str | None = typer.Option(None, help="Program to evaluate, package.module:Class."),
     artifact: Path | None = typer.Option(
-        None, help="Artifact file, or a store folder whose current one is meant; without it, the program as it is."
+        None, help="Artifact file, or a store folder (its current artifact). Without it, the uncompiled program."
     ),
     metric: str = typer.Option("exact-match", help="exact-match, token-f1, contains, semantic-f1, or module:function."),
     collection: str | None = typer.Option(None, help="Collection to retrieve from."),
     lm_model: str | None = typer.Option(None, help="LM, as provider/model."),
-    concurrency: int = typer.Option(16, min=1, help="Examples under way at once; the LM's limits come on top."),
-    floor: float | None = typer.Option(None, help="Say whether the score is above it; between 0 and 1."),
+    concurrency: int = typer.Option(16, min=1, help="Examples evaluated at once; the LM's limits also apply."),
+    floor: float | None = typer.Option(None, help="Verdict against this score, between 0 and 1."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
 ) -> None:
     """Score a program on examples, past the cache: every answer is asked for anew.

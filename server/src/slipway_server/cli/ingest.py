@@ -27,15 +27,15 @@ def ingest(
         None, help="A .jsonl file ({id?, title?, text} per line), a folder of .txt and .md files, or a dataset's name."
     ),
     collection: str | None = typer.Option(None, help="Name of the collection; default SLIPWAY_COLLECTION."),
-    append: bool = typer.Option(False, "--append", help="Keep what the collection has; without it, the corpus is all."),
+    append: bool = typer.Option(False, "--append", help="Add to the collection; without this, the corpus replaces it."),
     from_server: bool = typer.Option(
-        False, "--from-server", help="Publish the Qdrant server's collection as an embedded one; takes no corpus."
+        False, "--from-server", help="Publish the Qdrant server's collection as an embedded one; needs no corpus."
     ),
-    split: str | None = typer.Option(None, help="The corpus is a Hugging Face dataset; this is its split."),
-    field: str = typer.Option("text", help="Field of the text; a list is joined by spaces."),
-    title_field: str = typer.Option("title", help="Field of the title."),
-    id_field: str = typer.Option("id", help="Field of the document's id."),
-    min_chars: int = typer.Option(100, min=0, help="Chunks with so many characters or fewer are dropped."),
+    split: str | None = typer.Option(None, help="Split, if the corpus is a Hugging Face dataset."),
+    field: str = typer.Option("text", help="Field with the text; a list is joined by spaces."),
+    title_field: str = typer.Option("title", help="Field with the title."),
+    id_field: str = typer.Option("id", help="Field with the document's id."),
+    min_chars: int = typer.Option(100, min=0, help="Drop chunks of this many characters or fewer."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
 ) -> None:
     """Make a collection from documents, and switch to it when it is whole.

@@ -28,22 +28,24 @@ command = typer.Typer(add_completion=False)
 @command.command()
 def recompile(
     bundle: Path = typer.Option(..., help="Data bundle that the artifact was compiled with."),
-    artifact: Path | None = typer.Option(None, help="The incumbent, or a store whose current one is meant."),
+    artifact: Path | None = typer.Option(None, help="The incumbent, or a store (its current artifact)."),
     program: str | None = typer.Option(None, help="Program, package.module:Class."),
     optimizer: str | None = typer.Option(None, help="Optimizer; default is the artifact's, with its settings."),
     set_: list[str] = typer.Option([], "--set", help="Setting of the optimizer, key=value; may be repeated."),
-    seed: int = typer.Option(0, help="Order of the training examples, and the optimizer's own seed."),
+    seed: int = typer.Option(0, help="Seed for the order of the training examples and for the optimizer."),
     metric: str | None = typer.Option(None, help="Metric; default is the artifact's."),
     out: Path | None = typer.Option(None, help="Store for the candidate; default is the artifact's folder."),
-    max_calls: int | None = typer.Option(None, min=1, help="LM calls that may be made, all stages together."),
-    max_cost_usd: float | None = typer.Option(None, min=0, help="US dollars; needs SLIPWAY_LM_PRICES."),
+    max_calls: int | None = typer.Option(None, min=1, help="Most LM calls, all stages together."),
+    max_cost_usd: float | None = typer.Option(None, min=0, help="Most US dollars to spend; needs SLIPWAY_LM_PRICES."),
     emergency: bool = typer.Option(
-        False, "--emergency-non-inferiority", help="Pass what is not worse by 2 points. For emergencies; see docs."
+        False,
+        "--emergency-non-inferiority",
+        help="Pass a candidate that is not worse by 2 points. For emergencies; see docs.",
     ),
     other_bundle: bool = typer.Option(False, "--other-bundle", help="Use data that the artifact does not name."),
-    force: bool = typer.Option(False, "--force", help="A person wants it: no DEGRADED verdict is needed."),
+    force: bool = typer.Option(False, "--force", help="Recompile without a DEGRADED verdict."),
     publish: bool = typer.Option(False, "--publish", help="In a cluster: publish the candidate as a ConfigMap."),
-    concurrency: int = typer.Option(16, min=1, help="Examples under way at once; the LM's limits come on top."),
+    concurrency: int = typer.Option(16, min=1, help="Examples evaluated at once; the LM's limits also apply."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bars."),
 ) -> None:
     """Recompile a degraded artifact and compare the result with it on held-out examples.

@@ -24,16 +24,16 @@ command = typer.Typer(add_completion=False)
 
 @command.command()
 def reevaluate(
-    artifact: Path | None = typer.Option(None, help="The served artifact, or a store whose current one is served."),
+    artifact: Path | None = typer.Option(None, help="The served artifact, or a store (its current artifact)."),
     program: str | None = typer.Option(None, help="Program, package.module:Class."),
     bundle: Path | None = typer.Option(None, help="Data bundle; its anchors guard the judge and explain an alarm."),
     metric: str | None = typer.Option(None, help="Scores answers to the anchors; default is the artifact's metric."),
     judge: str | None = typer.Option(None, help="Scores live answers: groundedness, or module:function."),
     preset: str | None = typer.Option(None, help="daily or weekly."),
     on_degraded: str = typer.Option("print", help="print the next command, run it here, or create a Job (job)."),
-    new_baseline: bool = typer.Option(False, "--new-baseline", help="Put the baseline aside and begin a new one."),
-    until: str | None = typer.Option(None, help="Look at windows that ended before this moment, UTC; default is now."),
-    concurrency: int = typer.Option(16, min=1, help="Answers judged at once; the LM's limits come on top."),
+    new_baseline: bool = typer.Option(False, "--new-baseline", help="Start a new baseline; the old one no longer counts."),
+    until: str | None = typer.Option(None, help="Judge windows that ended before this moment, UTC; default is now."),
+    concurrency: int = typer.Option(16, min=1, help="Answers judged at once; the LM's limits also apply."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON; no progress bar."),
 ) -> None:
     """Re-evaluate the served artifact on recorded answers; run it daily (or weekly) after midnight UTC.

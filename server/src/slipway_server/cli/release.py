@@ -25,17 +25,17 @@ def _release() -> None:
 @expanded
 def ship_(
     *,
-    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder whose current one is meant."),
+    artifact: Path = typer.Argument(..., help="Artifact file, or a store folder (its current artifact)."),
     where: Where,
-    percent: float = typer.Option(10, help="Share of routing keys that the candidate answers."),
-    name: str = typer.Option("", help="Its name among the release's artifacts; default is made of the digest."),
+    percent: float = typer.Option(10, help="Percentage of routing keys that the candidate answers."),
+    name: str = typer.Option("", help="Name of the artifact in the release; default is made from the digest."),
     program: str | None = typer.Option(None, help="Program, package.module:Class; default is the release's."),
-    current: Path | None = typer.Option(None, help="What stable serves, where the release only says where it is."),
+    current: Path | None = typer.Option(None, help="Stable's artifact, if the release only says where it is."),
     questions: Path | None = typer.Option(None, help="Questions that callers ask, for the forecast."),
     rpm: float | None = typer.Option(
         None, min=0, max=1e9, help="Questions per minute that callers ask, for the forecast."
     ),
-    floor: float | None = typer.Option(None, help="Let the hook evaluate it: gate.floor of the chart."),
+    floor: float | None = typer.Option(None, help="Make the hook evaluate it (the chart's gate.floor)."),
     keep: bool = typer.Option(False, "--keep", help="Keep artifacts in the release that no variant serves."),
     how: How,
 ) -> None:
@@ -67,7 +67,7 @@ def ship_(
 def promote_(
     *,
     where: Where,
-    percent: float = typer.Option(100, help="Share for the candidate; at 100 it becomes stable."),
+    percent: float = typer.Option(100, help="Percentage for the candidate; at 100 it becomes stable."),
     how: How,
 ) -> None:
     """Give the candidate another share, which restarts no pod, or make it stable.

@@ -33,12 +33,12 @@ class How:
     """Helm, and whether it is run, tried or only printed."""
 
     chart: str | None = typer.Option(
-        None, "--chart", help="The chart, as Helm takes it; default is SLIPWAY_LOOP_CHART."
+        None, "--chart", help="The chart, as you would name it to Helm; default is SLIPWAY_LOOP_CHART."
     )
     helm: str = typer.Option("helm", "--helm", help="Helm's command.")
     timeout: str = typer.Option("10m", "--timeout", help="How long Helm waits for the pods.")
-    apply: bool = typer.Option(False, "--apply", help="Run the command that is printed.")
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show which objects change, and how; change nothing.")
+    apply: bool = typer.Option(False, "--apply", help="Run the printed command.")
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show which objects would change, and how.")
     as_json: bool = JSON_OPTION
 
 

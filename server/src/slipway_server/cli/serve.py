@@ -35,16 +35,14 @@ command = typer.Typer(add_completion=False)
 @command.command()
 def serve(
     program: str | None = typer.Option(None, help="Program to serve, package.module:Class."),
-    artifact: Path | None = typer.Option(
-        None, help="Artifact file, or a store folder whose current artifact is meant."
-    ),
+    artifact: Path | None = typer.Option(None, help="Artifact file, or a store folder (its current artifact)."),
     allow_uncompiled: bool = typer.Option(False, "--allow-uncompiled", help="Serve without an artifact."),
     collection: str | None = typer.Option(None, help="Collection to retrieve from."),
     lm_model: str | None = typer.Option(None, help="LM, as provider/model."),
     host: str | None = typer.Option(None, help="Address to listen on."),
-    port: int | None = typer.Option(None, help="Port of gRPC; 0 takes a free one."),
-    metrics_port: int | None = typer.Option(None, help="Port of /ready, /live and /metrics; 0 takes a free one."),
-    as_json: bool = typer.Option(False, "--json", help="Say in one line of JSON when it is ready, and where."),
+    port: int | None = typer.Option(None, help="Port for gRPC; 0 takes a free one."),
+    metrics_port: int | None = typer.Option(None, help="Port for /ready, /live and /metrics; 0 takes a free one."),
+    as_json: bool = typer.Option(False, "--json", help="When ready, print the addresses as one line of JSON."),
 ) -> None:
     """Serve a compiled program over gRPC. Options override the configuration; `slipway config` lists the rest of it.
 

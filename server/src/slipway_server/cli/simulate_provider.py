@@ -20,19 +20,19 @@ command = typer.Typer(add_completion=False)
 @command.command()
 def simulate_provider(
     port: int = typer.Option(8089, min=0, max=65535, help="Port; 0 takes a free one."),
-    host: str = typer.Option("127.0.0.1", help="Address; it has no authentication of its own for /admin."),
+    host: str = typer.Option("127.0.0.1", help="Address; /admin has no authentication."),
     rpm: float | None = typer.Option(None, help="Requests per minute of each key and model."),
     tpm: float | None = typer.Option(None, help="Tokens per minute of each key and model."),
     burst_seconds: float | None = typer.Option(None, help="Size of the bucket, in seconds of the rate."),
     latency: float | None = typer.Option(None, help="Mean seconds to an answer."),
     text: str | None = typer.Option(None, help="Answer everything with this text instead of the extractive reader's."),
-    model: list[str] = typer.Option([], help="Known model; repeat for more. Without any, every name is known."),
-    key: list[str] = typer.Option([], help="Accepted API key; repeat for more. Without any, every key is."),
+    model: list[str] = typer.Option([], help="Known model; may be repeated. Without any, every name is known."),
+    key: list[str] = typer.Option([], help="Accepted API key; may be repeated. Without any, every key is accepted."),
     setting: list[str] = typer.Option(
         [], "--set", help="Any key of the behaviour: quota=sliding, fault=html, retry_after=date, headers=anthropic, …"
     ),
     scenario: Path | None = typer.Option(None, help="TOML or JSON file: behaviour by model and time."),
-    ledger: Path | None = typer.Option(None, help="Write every request to this file, one JSON object a line."),
+    ledger: Path | None = typer.Option(None, help="Write every request to this file (JSON Lines)."),
     seed: int = typer.Option(0, help="Seed of latencies and faults."),
     as_json: bool = typer.Option(False, "--json", help="Print the address and configuration as one JSON object."),
 ) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 command = typer.Typer(add_completion=False, no_args_is_help=True)
 
 _DIR = typer.Option(None, "--dir", help="Folder of recorded traffic; default is SLIPWAY_TRAFFIC_DIR.")
-_SINCE = typer.Option(None, help="First day or moment, UTC, e.g. 2026-11-20 or 2026-11-20T08:00.")
-_UNTIL = typer.Option(None, help="Moment at which it ends, not included.")
+_SINCE = typer.Option(None, help="First day or moment, UTC, such as 2026-11-20 or 2026-11-20T08:00.")
+_UNTIL = typer.Option(None, help="End (exclusive).")
 
 
 @command.callback()

@@ -23,7 +23,7 @@ _STYLES = {"error": "red", "warning": "yellow"}
 @command.command()
 def why(
     request_id: str = typer.Argument(..., help="The request's id: in the receipt, and in the trailer x-request-id."),
-    logs: list[Path] = typer.Argument(None, help="Log files in JSON; - or none is standard input."),
+    logs: list[Path] = typer.Argument(None, help="JSON log files; - or none means standard input."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Tell one request's story from the servers' JSON logs (SLIPWAY_LOG_FORMAT=json), of one pod or of many.
