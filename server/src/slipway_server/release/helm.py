@@ -48,9 +48,7 @@ class Helm:
     def values(self, revision: int | None = None) -> dict[str, Any]:
         """The values that were given, live or at a revision. Raises HelmFailed, also where there is no such release."""
         at = str(self.live() if revision is None else revision)
-        found: dict[str, Any] | None = json.loads(
-            self._ask("get", "values", self.release, "--revision", at, "--output", "json")
-        )
+        found: dict[str, Any] | None = self._asked_json("get", "values", self.release, "--revision", at)
         return found or {}
 
     def history(self) -> list[Revision]:
@@ -80,8 +78,7 @@ class Helm:
     def tried(self, words: Sequence[str]) -> str:
         """The objects that it would consist of after an upgrade, as the API server's version has them rendered."""
         given = [word for word in words[1:] if word != "--wait"]
-        answer: dict[str, Any] = json.loads(self._run([*given, "--dry-run=server", "--output", "json"]))
-        return str(answer["manifest"])
+        return str(self._json([*given, "--dry-run=server"])["manifest"])
 
     # ---- words that change it
 
@@ -129,7 +126,9 @@ class Helm:
 
     def _listed(self) -> list[tuple[int, str]]:
         """Revision and status, newest first."""
-        listed = json.loads(self._ask("history", self.release, "--max", str(HISTORY_LENGTH), "--output", "json"))
+        listed = self._asked_json("history", self.release, "--max", str(HISTORY_LENGTH))
+        if not listed:
+            raise HelmFailed(f"helm history: {self.release} has no revisions")
         return [(int(one["revision"]), str(one["status"])) for one in reversed(listed)]
 
     @property
@@ -138,6 +137,17 @@ class Helm:
 
     def _ask(self, *words: str) -> str:
         return self._run([*words, *self._where])
+
+    def _asked_json(self, *words: str) -> Any:
+        return self._json([*words, *self._where])
+
+    def _json(self, words: Sequence[str]) -> Any:
+        try:
+            return json.loads(self._run([*words, "--output", "json"]))
+        except json.JSONDecodeError:
+            raise HelmFailed(
+                f"helm {words[0]}: its answer is no JSON; is {self._program} Helm 3.14 or newer?"
+            ) from None
 
     def _run(self, words: Sequence[str]) -> str:
         self._there()
