@@ -8,7 +8,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import dspy
@@ -17,7 +17,7 @@ from aiohttp import web
 
 from slipway_server import request
 from slipway_server.config import Settings
-from slipway_server.errors import ConfigInvalid, SlipwayError
+from slipway_server.errors import ConfigInvalid, ProviderUnavailable, SlipwayError
 from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.lm.errors import translate
 from slipway_server.lm.stack import LMStack, open_stack
@@ -103,24 +103,68 @@ async def test_no_key_of_another_service_reaches_a_named_endpoint(
     assert "litellm" not in sys.modules
 
 
-async def test_half_an_emoji_is_replaced(open_lm: Open, ask: Ask) -> None:
-    texts = ["A \ud83d", "A \ude00 B", "A \U0001f600 Ä"]
+@pytest.fixture
+async def replies(open_lm: Open) -> AsyncIterator[tuple[list[str], LMStack]]:
+    """Bodies that a provider replies with, one after the other, and an LM there."""
+    bodies: list[str] = []
 
-    async def answer(_: web.Request) -> web.Response:
-        message = {"role": "assistant", "content": f"[[ ## answer ## ]]\n{texts[0]}"}
-        choice = {"index": 0, "finish_reason": "length", "message": message}
-        return web.Response(text=json.dumps({"model": "m", "choices": [choice]}), content_type="application/json")
+    async def reply(_: web.Request) -> web.Response:
+        return web.Response(text=bodies.pop(0), content_type="application/json")
 
     app = web.Application()
-    app.router.add_post("/v1/chat/completions", answer)
+    app.router.add_post("/v1/chat/completions", reply)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    stack = await open_lm(lm_base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
-    for shown in ("A \ufffd", "A \ufffd B", "A \U0001f600 Ä"):
-        assert await ask(stack) == shown
-        texts.pop(0)
+    yield bodies, await open_lm(lm_base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
     await runner.cleanup()
+
+
+def completion(answer: str, **fields: object) -> str:
+    message = {"role": "assistant", "content": f"[[ ## answer ## ]]\n{answer}"}
+    return json.dumps({"model": "m", "choices": [{"index": 0, "finish_reason": "stop", "message": message}], **fields})
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [("A \ud83d", "A \ufffd"), ("A \ude00 B", "A \ufffd B"), ("A \U0001f600 Ä", "A \U0001f600 Ä")],
+)
+async def test_half_an_emoji_is_replaced(replies: tuple[list[str], LMStack], ask: Ask, sent: str, shown: str) -> None:
+    bodies, stack = replies
+    bodies.append(completion(sent))
+    assert await ask(stack) == shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "null",
+        "[" * 100_000,
+        completion("Paris", usage=[1]),
+        completion("Paris", usage={"prompt_tokens": -1}),
+        completion("Paris", usage={"prompt_tokens": float("nan")}),
+    ],
+    ids=["list", "null", "deep", "usage list", "usage negative", "usage nan"],
+)
+async def test_json_of_another_shape_is_the_providers_fault(
+    replies: tuple[list[str], LMStack], ask: Ask, body: str
+) -> None:
+    bodies, stack = replies
+    bodies += [body, completion("Paris")]
+    with pytest.raises(ProviderUnavailable, match="not what its interface promises"):
+        await ask(stack)
+    assert stack.governor.gate.in_flight == 0
+    assert await ask(stack) == "Paris"
+
+
+async def test_usage_that_no_attempt_can_have_is_not_counted(replies: tuple[list[str], LMStack], ask: Ask) -> None:
+    bodies, stack = replies
+    bodies.append(completion("Paris", usage={"prompt_tokens": 10**400, "completion_tokens": 1}))
+    context = RequestContext()
+    with request.opened(context):
+        assert await ask(stack) == "Paris"
+    assert (context.account.prompt_tokens, context.account.completion_tokens) == (0, 0)
 
 
 async def test_cancelling_ends_the_request_upstream(provider: Provider, open_lm: Open, requests_seen: Seen) -> None:

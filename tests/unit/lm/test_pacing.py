@@ -355,6 +355,12 @@ def test_headers_of_both_styles() -> None:
     assert both == {"tokens": Level(159976.0, 160000.0), "output_tokens": Level(7000.0, 8000.0, 10.0)}
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "0.5", "1e-320", "none"])
+def test_a_limit_below_one_a_minute_is_none(limit: str) -> None:
+    headers = [("x-ratelimit-remaining-requests", "5"), ("x-ratelimit-limit-requests", limit)]
+    assert levels_of(headers, wall_seconds=0.0) == {"requests": Level(5.0)}
+
+
 @given(st.lists(st.tuples(st.text(max_size=40), st.text(max_size=40)), max_size=8), st.text(max_size=30))
 def test_no_header_can_break_the_reader(headers: list[tuple[str, str]], value: str) -> None:
     names = ("limit", "remaining", "reset")

@@ -21,6 +21,8 @@ class Exchange:
     """One attempt's reply, as far as it came."""
 
     headers: list[tuple[str, str]] = field(default_factory=list)
+    replied: bool = False
+    """The reply has begun."""
 
 
 _current: ContextVar[Exchange | None] = ContextVar("slipway_lm_exchange", default=None)
@@ -41,4 +43,10 @@ def replied(headers: list[tuple[str, str]]) -> None:
     """The transport's report; ignored outside an attempt."""
     seen = _current.get()
     if seen is not None:
-        seen.headers = headers
+        seen.headers, seen.replied = headers, True
+
+
+def has_replied() -> bool:
+    """Whether the provider's reply to this attempt has begun; False outside one."""
+    seen = _current.get()
+    return seen is not None and seen.replied

@@ -22,6 +22,7 @@ from slipway_server.lm.pacing.types import Need
 _STAGES = 256
 _WEIGHT = 0.1
 _CHARACTERS_PER_TOKEN = 4.0
+_MOST_TOKENS = 10**9
 _FIRST_COMPLETION_TOKENS = 256.0
 """Guess for a stage that was never seen; bounded by max_tokens."""
 
@@ -67,11 +68,12 @@ _UNSEEN = _Stage()
 
 
 def used_of(usage: lm15.Usage | None) -> Need | None:
-    """What the provider says that an attempt took; None where it says nothing."""
+    """What the provider says that an attempt took; None where it says nothing, or what no attempt can take."""
     if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
         return None
-    prompt, completion = float(usage.input_tokens or 0), float(usage.output_tokens or 0)
-    return Need(1.0, float(usage.total_tokens or prompt + completion), prompt, completion)
+    prompt, completion = usage.input_tokens or 0, usage.output_tokens or 0
+    total = usage.total_tokens or prompt + completion
+    return Need(1.0, total, prompt, completion) if max(prompt, completion, total) <= _MOST_TOKENS else None
 
 
 def _stage_key(request: lm15.Request) -> int:

@@ -44,12 +44,22 @@ class NativeBackend:
         self._transport = transport
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
-        """The whole answer."""
+        """The whole answer. What cannot be made of a reply that came is the provider's fault: ProviderError."""
+        try:
+            return _repaired(await self._complete(request))
+        except lm15.LM15Error:
+            raise
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            if not exchange.has_replied():
+                raise
+            raise lm15.ProviderError(f"a reply of another shape ({error})", status=200) from error
+
+    async def _complete(self, request: lm15.Request) -> lm15.Response:
         if not self._engine._providers:
-            return _repaired(await self._engine.complete(request))
+            return await self._engine.complete(request)
         # The engine looks up its provider in a thread, because the first time it makes one; a hop costs more than that.
         provider, routed = self._engine._target(request)
-        return _repaired(await provider.complete(routed))
+        return await provider.complete(routed)
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[lm15.StreamEvent]:
         """The answer as events."""

@@ -48,7 +48,9 @@ def levels_of(headers: Iterable[tuple[str, str]], wall_seconds: float) -> Levels
         remaining = _number(fields.get("remaining"))
         if remaining is not None:
             reset = _reset(fields.get("reset"), date, wall_seconds)
-            levels[unit] = Level(remaining, _number(fields.get("limit")), reset)
+            limit = _number(fields.get("limit"))
+            # With less than one a minute a call would wait for hours.
+            levels[unit] = Level(remaining, limit if limit is not None and limit >= 1.0 else None, reset)
     return levels
 
 
