@@ -25,7 +25,7 @@ _STORE = typer.Option(Path("artifacts"), "--store", help="Folder of the artifact
 
 @command.callback()
 def _artifact() -> None:
-    """Look after artifacts. An artifact is named by its path, or by the beginning of its name or digest."""
+    """Verify, compare, promote and change artifacts. Name one by its path, or by the start of its name or digest."""
 
 
 @command.command("list")
@@ -70,7 +70,7 @@ def show(
     store: Path = _STORE,
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Show one artifact: where it comes from, what it scored, its instructions and demos.
+    """Show one artifact: its origin, scores, instructions and demos.
 
     Example: slipway artifact show 3f2a91c0
     """
@@ -109,7 +109,7 @@ def promote(
 
 @command.command()
 def rollback(store: Path = _STORE, as_json: bool = JSON_OPTION) -> None:
-    """Make the artifact before the current one current again.
+    """Make the previous artifact current again.
 
     Example: slipway artifact rollback
     """

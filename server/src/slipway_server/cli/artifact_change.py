@@ -24,7 +24,7 @@ def adopt(
     store: Path | None = typer.Option(None, help="Folder to write to; default is the file's own."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Make an artifact of a file that DSPy saved without Slipway, of DSPy 2.4 or later. The file stays as it is.
+    """Make an artifact from a file that DSPy (2.4 or later) saved without Slipway. The file itself is not changed.
 
     Example: slipway artifact adopt rag.json --program my.module:RAG --store artifacts
     """
@@ -44,7 +44,7 @@ def migrate(
     store: Path | None = typer.Option(None, help="Folder to write to; default is the artifact's own."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Make an artifact fit code whose predictors or fields have other names now. The given one stays as it is.
+    """Carry an artifact over to code whose predictors or fields were renamed. The given artifact is not changed.
 
     Example: slipway artifact migrate artifacts/ --program my.module:RAG --rename gen=answer --field context=passages
     """

@@ -54,9 +54,9 @@ def sign(
     key: Path = typer.Option(..., help="Ed25519 private key in PEM, not encrypted."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Sign an artifact. Its name and digest stay; the signature goes into the manifest.
+    """Sign an artifact. The signature goes into the manifest; name and digest stay the same.
 
-    Where SLIPWAY_ARTIFACT_PUBLIC_KEY or …_FILE is set, nothing is loaded that this key's owner has not signed.
+    A server with SLIPWAY_ARTIFACT_PUBLIC_KEY or …_FILE loads only what this key's owner has signed.
 
     Example: openssl genpkey -algorithm ed25519 -out signing.pem && slipway artifact sign artifacts/ --key signing.pem
     """

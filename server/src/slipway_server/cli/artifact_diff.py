@@ -28,7 +28,7 @@ def diff(
     markdown: bool = typer.Option(False, "--markdown", help="Print markdown, for a pull request."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Say what differs: score, instructions word by word, demos, fields, tokens and cost.
+    """Show what differs: score, instructions word by word, demos, fields, tokens and cost.
 
     Tokens per answer are those that compiling measured. Without these, what every prompt takes before its question is
     estimated, at 4 characters a token, by writing it as the server does; that needs the program's code.

@@ -32,9 +32,9 @@ def forecast(
     lm_rpm: float | None = typer.Option(None, help="The provider's limit, in requests per minute."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Say before a switch how much of the cache it makes useless, and what that asks of the provider.
+    """Forecast, before a switch, how much of the cache becomes useless and how many LM calls that will take.
 
-    Every question is run under both artifacts, with the shared cache and the collection; the LM is not asked.
+    Every question is looked up under both artifacts, with the shared cache and the collection; the LM is not called.
 
     Example: slipway artifact forecast new.json --current artifacts/ --questions questions.jsonl --rpm 120 --lm-rpm 500
     """

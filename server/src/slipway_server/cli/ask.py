@@ -30,7 +30,7 @@ def ask(
     bypass_cache: bool = typer.Option(False, "--bypass-cache", help="Neither read the cache nor write to it."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Ask a running server one question; prints the answer, what it rests on, and the receipt.
+    """Ask a running server one question, and print the answer, its sources and the receipt.
 
     Example: slipway ask "Who wrote it?" --target localhost:50051
     """

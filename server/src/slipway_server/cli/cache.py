@@ -56,7 +56,7 @@ def gc(
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Remove what is too old or too much, and what crashed processes left behind. Safe while pods run.
+    """Delete entries that are too old or too many, and what crashed processes left. Safe while pods run.
 
     Example: slipway cache gc --max-age-days 14 --max-bytes 8G
     """
@@ -78,7 +78,7 @@ def verify(
     repair: bool = typer.Option(False, "--repair", help="Delete files that no reader would accept."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Read every entry. Exit code 1 where some are damaged; readers take those as misses.
+    """Read every entry. Exit code 1 if some are damaged; readers treat those as misses.
 
     Example: slipway cache verify --repair
     """
@@ -96,7 +96,7 @@ def doctor(
     wait_seconds: float = typer.Option(120.0, min=1, max=86_400, help="How long to wait for the other process."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Test whether the volume keeps what the cache needs. Run it at the same time in two pods, best on two nodes.
+    """Test whether the volume is suitable for the cache. Run it in two pods at the same time, preferably on two nodes.
 
     Exit code 1 where a property that is needed does not hold, 3 where that could not be told: nobody came, or the
     machine was too busy.

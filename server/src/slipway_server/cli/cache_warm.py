@@ -31,9 +31,9 @@ def warm(
     concurrency: int = typer.Option(8, min=1, help="Questions asked at once."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
 ) -> None:
-    """Ask every question of a file, as batch work, so that its answers are in the cache when callers come.
+    """Ask every question in a file, as batch work, so that the answers are cached when callers ask.
 
-    What is there already costs nothing. Exit code 1 where some could not be answered.
+    What is already cached costs nothing. Exit code 1 if some questions could not be answered.
 
     Example: slipway cache warm --artifact artifacts/ --questions questions.jsonl
     """

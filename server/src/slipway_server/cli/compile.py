@@ -43,10 +43,10 @@ def compile_(
     log_dir: Path = typer.Option(Path(".slipway/compile"), help="Folder for optimizers' output and GEPA's state."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bars."),
 ) -> None:
-    """Compile a program into an artifact, and compare it with the program as it is.
+    """Compile a program into an artifact, and compare it with the uncompiled program.
 
-    The same command again goes on where it stopped: GEPA from its log folder, every other optimizer by finding the
-    answers that it already had in the cache. The comparison itself never uses the cache.
+    Run the same command again to resume: GEPA continues from its log folder, every other optimizer finds its earlier
+    answers in the cache. The comparison itself never uses the cache.
 
     Example: slipway compile --train train.jsonl --dev dev.jsonl --set max_labeled_demos=4
     """

@@ -13,7 +13,7 @@ command = typer.Typer(add_completion=False)
 
 @command.command()
 def config(as_json: bool = JSON_OPTION) -> None:
-    """Print every configuration key, its value, where it came from and what it means; secrets are masked.
+    """Print every setting with its value, where it came from and what it means; secrets are masked.
 
     Example: slipway config --json | jq '.[] | select(.origin != "default")'
     """

@@ -39,13 +39,13 @@ def evaluate(
     floor: float | None = typer.Option(None, help="Verdict against this score, between 0 and 1."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
 ) -> None:
-    """Score a program on examples, past the cache: every answer is asked for anew.
+    """Score a program on examples, bypassing the cache: every answer is requested anew.
 
-    Answers that have not the signature's fields count as 0 (parse errors). What fails for want of the provider or the
-    vector store counts for nothing, and above 2 % makes the run void.
+    Answers that lack the signature's fields count as 0 (parse errors). Examples that fail because the provider or the
+    vector store is unavailable do not count; more than 2 % of them make the run void.
 
-    With --floor the exit code is 0 for PASS (the 95 % interval lies above the floor), 1 for FAIL (below) and 3 for
-    INCONCLUSIVE (the interval holds the floor; how many more examples would tell is printed). A void run exits with 2.
+    With --floor, the exit code is 0 for PASS (the 95 % interval lies at or above the floor), 1 for FAIL (below) and 3
+    for INCONCLUSIVE (the interval contains the floor; prints how many more examples would settle it), 2 for a void run.
 
     Example: slipway evaluate --artifact artifacts/ --dev regression.jsonl --floor 0.88
     """

@@ -38,9 +38,9 @@ def ingest(
     min_chars: int = typer.Option(100, min=0, help="Drop chunks of this many characters or fewer."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; no progress bar."),
 ) -> None:
-    """Make a collection from documents, and switch to it when it is whole.
+    """Build a new version of a collection from documents, and switch to it once it is complete.
 
-    The same corpus again finds nothing to do; a run that was killed goes on where it stopped.
+    Ingesting the same corpus again changes nothing; a run that was killed resumes where it stopped.
 
     Example: slipway ingest --corpus docs.jsonl --collection docs
     """

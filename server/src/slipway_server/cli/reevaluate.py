@@ -31,7 +31,9 @@ def reevaluate(
     judge: str | None = typer.Option(None, help="Scores live answers: groundedness, or module:function."),
     preset: str | None = typer.Option(None, help="daily or weekly."),
     on_degraded: str = typer.Option("print", help="print the next command, run it here, or create a Job (job)."),
-    new_baseline: bool = typer.Option(False, "--new-baseline", help="Start a new baseline; the old one no longer counts."),
+    new_baseline: bool = typer.Option(
+        False, "--new-baseline", help="Start a new baseline; the old one no longer counts."
+    ),
     until: str | None = typer.Option(None, help="Judge windows that ended before this moment, UTC; default is now."),
     concurrency: int = typer.Option(16, min=1, help="Answers judged at once; the LM's limits also apply."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON; no progress bar."),

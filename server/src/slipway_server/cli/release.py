@@ -18,7 +18,7 @@ command = typer.Typer(add_completion=False, no_args_is_help=True)
 
 @command.callback()
 def _release() -> None:
-    """Change what a release on Kubernetes serves. Each command prints the words of Helm; --apply runs them."""
+    """Change what a release on Kubernetes serves. Each command prints a Helm command; --apply runs it."""
 
 
 @command.command("ship")
@@ -39,9 +39,9 @@ def ship_(
     keep: bool = typer.Option(False, "--keep", help="Keep artifacts in the release that no variant serves."),
     how: How,
 ) -> None:
-    """Make an artifact the candidate of a release: verify it, compare it with stable, foresee the cost, upgrade.
+    """Make an artifact the candidate of a release: verify it, compare it with stable, forecast the cost, upgrade.
 
-    A refused artifact ends it with exit code 1. The forecast needs --questions and --rpm, and the shared cache.
+    Exit code 1 if the artifact is refused. The forecast needs --questions and --rpm, and the shared cache.
 
     Example: slipway release ship artifacts/ --release answers -n search --percent 10 --apply
     """
@@ -70,7 +70,7 @@ def promote_(
     percent: float = typer.Option(100, help="Percentage for the candidate; at 100 it becomes stable."),
     how: How,
 ) -> None:
-    """Give the candidate another share, which restarts no pod, or make it stable.
+    """Change the candidate's share, which restarts no pod, or make the candidate stable.
 
     Example: slipway release promote --release answers -n search --percent 50 --apply
     """
@@ -86,7 +86,7 @@ def promote_(
 @command.command("rollback")
 @expanded
 def rollback_(where: Where, how: How) -> None:
-    """Take a candidate's share away; where it has none, go back to the stable artifact before this one.
+    """Take the candidate's share away. If there is none, go back to the previous stable artifact.
 
     After an upgrade that failed, go back to what was live before it.
 

@@ -44,9 +44,9 @@ def serve(
     metrics_port: int | None = typer.Option(None, help="Port for /ready, /live and /metrics; 0 takes a free one."),
     as_json: bool = typer.Option(False, "--json", help="When ready, print the addresses as one line of JSON."),
 ) -> None:
-    """Serve a compiled program over gRPC. Options override the configuration; `slipway config` lists the rest of it.
+    """Serve a compiled program over gRPC. Options override the configuration; `slipway config` lists all of it.
 
-    It says SERVING after a dry run, and on SIGTERM finishes what it has accepted.
+    It reports SERVING after a dry run, and on SIGTERM finishes the requests that it has accepted.
 
     Example: slipway serve --artifact artifacts/ --port 50051
     """

@@ -28,7 +28,7 @@ _UNTIL = typer.Option(None, help="End (exclusive).")
 
 @command.callback()
 def _traffic() -> None:
-    """Look at recorded answers and feedback, take them elsewhere, or forget one user."""
+    """Show and export recorded answers and feedback, or forget one user."""
 
 
 @command.command()
@@ -73,7 +73,7 @@ def export(
     inputs_only: bool = typer.Option(False, "--inputs", help="Inputs only, each once: questions for pre-warming."),
     feedback: bool = typer.Option(False, "--feedback", help="Feedback instead of answers."),
 ) -> None:
-    """Print records as JSON lines, oldest first.
+    """Print records as JSON Lines, oldest first.
 
     Example: slipway traffic export --inputs > questions.jsonl
     """
@@ -98,7 +98,7 @@ def forget(
     dir_: Path | None = _DIR,
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Remove everything recorded for one user so far, and say what was removed.
+    """Remove everything recorded for one user so far, and report what was removed.
 
     Example: slipway traffic forget --routing-key user-17
     """

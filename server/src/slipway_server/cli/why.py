@@ -26,7 +26,7 @@ def why(
     logs: list[Path] = typer.Argument(None, help="JSON log files; - or none means standard input."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Tell one request's story from the servers' JSON logs (SLIPWAY_LOG_FORMAT=json), of one pod or of many.
+    """Tell the story of one request from the JSON logs (SLIPWAY_LOG_FORMAT=json) of one server or several.
 
     At SLIPWAY_LOG_LEVEL=info the logs say how it ended and what was unusual; at debug also each search, cache look-up
     and attempt. Exit code 1: the logs do not know the request.
