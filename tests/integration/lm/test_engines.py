@@ -158,6 +158,19 @@ async def test_json_of_another_shape_is_the_providers_fault(
     assert await ask(stack) == "Paris"
 
 
+@pytest.mark.parametrize(
+    "event", ["{oops", '{"choices": [], "usage": {"prompt_tokens": -1}}'], ids=["no json", "usage negative"]
+)
+async def test_an_event_of_another_shape_is_the_providers_fault(replies: tuple[list[str], LMStack], event: str) -> None:
+    bodies, stack = replies
+    begun = json.dumps({"model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Paris"}}]})
+    bodies.append(f"data: {begun}\n\ndata: {event}\n\ndata: [DONE]\n\n")
+    with pytest.raises(dspy.lm15.ProviderError) as caught:
+        [event async for event in stack.governor.stream(lm_request(stack))]
+    assert isinstance(translate(caught.value), ProviderUnavailable)
+    assert stack.governor.gate.in_flight == 0
+
+
 async def test_usage_that_no_attempt_can_have_is_not_counted(replies: tuple[list[str], LMStack], ask: Ask) -> None:
     bodies, stack = replies
     bodies.append(completion("Paris", usage={"prompt_tokens": 10**400, "completion_tokens": 1}))

@@ -10,8 +10,8 @@ again when it changes.
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -44,15 +44,9 @@ class NativeBackend:
         self._transport = transport
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
-        """The whole answer. What cannot be made of a reply that came is the provider's fault: ProviderError."""
-        try:
+        """The whole answer."""
+        with _understanding():
             return _repaired(await self._complete(request))
-        except lm15.LM15Error:
-            raise
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
-            if not exchange.has_replied():
-                raise
-            raise lm15.ProviderError(f"a reply of another shape ({error})", status=200) from error
 
     async def _complete(self, request: lm15.Request) -> lm15.Response:
         if not self._engine._providers:
@@ -63,14 +57,28 @@ class NativeBackend:
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[lm15.StreamEvent]:
         """The answer as events."""
-        async with aclosing(self._engine.stream(request)) as events:
-            async for event in events:
-                yield event
+        with _understanding():
+            async with aclosing(self._engine.stream(request)) as events:
+                async for event in events:
+                    yield event
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._engine.aclose()
         await self._transport.aclose()
+
+
+@contextmanager
+def _understanding() -> Iterator[None]:
+    """Raise ProviderError for what fails in this block once the reply has begun: it has a shape that nobody expects."""
+    try:
+        yield
+    except lm15.LM15Error:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+        if not exchange.has_replied():
+            raise
+        raise lm15.ProviderError(f"a reply of another shape ({error})", status=200) from error
 
 
 def _repaired(response: lm15.Response) -> lm15.Response:
