@@ -5,10 +5,11 @@
 
 Places: the local disk, tmpfs, and a GlusterFS volume mounted twice (root and Debian's packages; `scripts/glusterfs
 install`), of which every other process uses the other mount. Each process puts entries of a typical size, waits for the
-others, then gets what all of them have put. Then, on the network, what one operation costs (bench/cache_requests.py),
-also with the options that make gets cheapest, and what sharing is worth to two hosts (bench/cache_hosts.py). Last, what
-a look-up costs through the whole stack (bench/cache_stacks.py). Entries are written through to the disk where
-SLIPWAY_CACHE_FSYNC says so, as in a server. `--write` replaces the tables in docs/cache.md.
+others, then gets what all of them have put. Then, on the network, what a get costs pods (bench/cache_pods.py), what one
+operation costs (bench/cache_requests.py), also with the options that make gets cheapest, and what sharing is worth to
+two hosts (bench/cache_hosts.py). Last, what a look-up costs through the whole stack (bench/cache_stacks.py). Entries
+are written through to the disk where SLIPWAY_CACHE_FSYNC says so, as in a server. `--write` replaces the tables in
+docs/cache.md.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import cache_hosts
+import cache_pods
 import cache_requests
 import cache_stacks
 import orjson
@@ -201,6 +203,7 @@ def main() -> None:
         _row(["---"] * 11),
     ]
     costs, shared, looked_up = cache_requests.head(), cache_hosts.head(), cache_stacks.head()
+    had = cache_pods.head()
     with tempfile.TemporaryDirectory() as disk, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
         if not options.only_network:
             lines += compare("local disk", [Path(disk)], options.entries)
@@ -212,9 +215,10 @@ def main() -> None:
                     costs += cache_requests.requests(profile or "as installed", mounts)
                 if mounts and not profile:
                     lines += compare("GlusterFS, two mounts", mounts, max(20, options.entries // 5))
+                    had += cache_pods.pods(mounts)
                     shared += cache_hosts.hosts(mounts)
                     looked_up += cache_stacks.stacks("GlusterFS", mounts[0] / "stacks")
-        lines += ["", *costs, "", *shared, "", *looked_up]
+        lines += ["", *had, "", *costs, "", *shared, "", *looked_up]
         lines += ["", _row(["store", "1,000 entries on disk", "files held open by 32 threads"]), _row(["---"] * 3)]
         lines += [held(store, Path(disk) / f"held-{store}") for store in STORES]
     print("\n" + "\n".join(lines))

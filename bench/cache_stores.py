@@ -48,6 +48,17 @@ def record(key: str) -> dict[str, Any]:
     return CallResult.native(response).dump()
 
 
+def request_of(number: int) -> dict[str, Any]:
+    """What DSPy asks its cache for."""
+    return {
+        "model": "openai/m",
+        "messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": TEXT}],
+        "temperature": 0.0,
+        "seed": number,
+        "_fn_identifier": "dspy.clients.lm.alitellm_completion",
+    }
+
+
 class Files:
     """Slipway's store: one file per entry, written through to the disk where SLIPWAY_CACHE_FSYNC says so."""
 
