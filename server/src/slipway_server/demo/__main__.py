@@ -61,8 +61,8 @@ def _compile(console: Console, stage: Stage) -> None:
         console,
         2,
         "Compile",
-        "The program is plain DSPy. Its signature does not say that answers are short, so the uncompiled program "
-        "quotes whole sentences; the optimizer shows it examples. Both answer questions that it has not seen.",
+        "The program is plain DSPy. Its signature does not say that answers should be short, so the uncompiled program "
+        "quotes whole sentences. The optimizer adds examples to the prompt. Both versions then answer new questions.",
     )
     data = ("--train", _shown("train.jsonl"), "--dev", _shown("dev.jsonl"))
     how = ("--optimizer", "labeled-few-shot", "--set", "k=8", "--metric", "token-f1")
@@ -71,7 +71,12 @@ def _compile(console: Console, stage: Stage) -> None:
 
 
 def _serve_and_ask(console: Console, stage: Stage) -> None:
-    show.step(console, 3, "Serve", "A process of its own: it verifies the artifact, makes a dry run, then takes calls.")
+    show.step(
+        console,
+        3,
+        "Serve",
+        "The server is a separate process: it verifies the artifact, does a dry run, then takes calls.",
+    )
     words = ("--program", PROGRAM, "--artifact", str(stage.folder / "artifacts"), *COLLECTION_OPTION)
     show.command(console, "slipway", "serve", *words)
     with stage.serving(*words) as server:
@@ -79,7 +84,9 @@ def _serve_and_ask(console: Console, stage: Stage) -> None:
         names = ("target", "program", "artifact", "model", "collection_version")
         show.facts(console, [("ready", ready), *((name.partition("_")[0], str(server.facts[name])) for name in names)])
         _ask(console, str(server.facts["target"]))
-        show.step(console, 5, "Stop", "SIGTERM: the server says NOT_SERVING, finishes what it has accepted, and ends.")
+        show.step(
+            console, 5, "Stop", "On SIGTERM, the server reports NOT_SERVING, finishes its open requests, and exits."
+        )
     show.facts(console, [("exit code", str(server.exit_code)), ("took", f"{server.stop_seconds:.1f} s")])
     if server.exit_code != 0:
         raise StepFailed(f"the server ended with {server.exit_code}; see {stage.folder / 'server.log'}")
@@ -90,7 +97,7 @@ def _ask(console: Console, target: str) -> None:
         console,
         4,
         "Ask",
-        "slipway_client over gRPC, with questions that the program was not shown. Not all are answered so well.",
+        "slipway_client calls over gRPC, with questions that the program has not seen. Not every answer is this good.",
     )
     with SlipwayClient(target) as client:
         for question in QUESTIONS:

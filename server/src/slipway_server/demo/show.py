@@ -38,7 +38,7 @@ def opening(console: Console, model: str, offline: bool) -> None:
     """What is going to happen, and what answers."""
     answering = (
         f"[bold]{model} is not a language model.[/] It is a built-in algorithm that quotes from passages, so that "
-        "everything runs here without key, server or network. The end shows the same with a real one."
+        "everything runs here without a key, a server or a network. The last lines show how to use a real model."
         if offline
         else f"Questions are answered by [bold]{model}[/], as you configured it."
     )
@@ -103,9 +103,9 @@ def closing(console: Console, seconds: float, folder: Path, program: str, collec
         'slipway ask "Who discovered Comet Strand?"',
     )
     if offline:
-        console.print("\nThe same with a language model on your own machine, through Ollama and llama.cpp:\n")
+        console.print("\nTo run this with a language model on your own machine, with Ollama and llama.cpp:\n")
         _typed(console, LOCAL_MODELS)
-        console.print("\n[dim]docs/providers.md: the same with vLLM or OpenAI.[/]")
+        console.print("\n[dim]For vLLM or OpenAI, see docs/providers.md.[/]")
 
 
 def _typed(console: Console, text: str) -> None:
