@@ -43,6 +43,11 @@ NEVER_RETRY = -1
 LONGEST_ADVICE_SECONDS = 3600.0
 """What callers are told to wait at most: some providers advise nonsense, and gRPC's pushback is a 32-bit number."""
 
+BILLING_CODES = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "enforced_spend_limit_reached", "exceeded_current_quota_error"}
+)
+"""Codes with which providers answer 429 although waiting does not help: ProviderBilling."""
+
 
 class Code(StrEnum):
     """Canonical status codes by name (google.rpc.Code); `serving` maps them to grpc.StatusCode."""

@@ -234,6 +234,7 @@ async def test_an_answer_that_cannot_be_decoded_is_asked_for_again(endpoint: End
         (refusal(403), ProviderAuth),
         (refusal(402), ProviderBilling),
         (refusal(429, "insufficient_quota"), ProviderBilling),
+        (refusal(429, "exceeded_current_quota_error"), ProviderBilling),
         (refusal(404), ProviderModelUnknown),
         (refusal(400), ProviderRejected),
     ],

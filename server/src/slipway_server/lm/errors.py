@@ -19,6 +19,7 @@ from dspy import lm15
 from dspy.utils import exceptions as dspy_errors
 
 from slipway_server.errors import (
+    BILLING_CODES,
     ConfigInvalid,
     ContextTooLong,
     DeadlineTooShort,
@@ -32,11 +33,6 @@ from slipway_server.errors import (
     SlipwayError,
     UnavailableError,
 )
-
-BILLING_CODES = frozenset(
-    {"insufficient_quota", "billing_hard_limit_reached", "enforced_spend_limit_reached", "exceeded_current_quota_error"}
-)
-"""Codes with which providers answer 429 although waiting does not help."""
 
 CONTEXT_PHRASES = ("context length", "context window", "context size", "maximum context", "prompt is too long")
 """How OpenAI-compatible servers without error codes say that a prompt is too long."""

@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from slipway_server import request
 from slipway_server.errors import (
+    BILLING_CODES,
     EmbedderRateLimited,
     EmbedderUnavailable,
     ProviderAuth,
@@ -29,7 +30,6 @@ RETRY_AFTER_CAP_SECONDS = 30.0
 """A longer wait is the caller's to make."""
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 8.0
-BILLING_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
 def retrying(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
