@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import dspy
 import orjson
 import programs
 import pytest
@@ -75,6 +76,20 @@ def test_brackets_in_instructions_are_shown_as_they_are(slipway: Slipway, tmp_pa
     program.generate.predict.signature = program.generate.predict.signature.with_instructions("Say [/red] [bold]x.")
     path = save(program, draft("programs:Plain"), tmp_path / "artifacts")
     assert "Say [/red] [bold]x." in slipway("artifact", "show", path.name)[1]
+
+
+def test_a_bare_predictor_is_shown(slipway: Slipway, tmp_path: Path) -> None:
+    path = save(dspy.Predict("question -> answer"), draft("dspy:Predict"), tmp_path / "artifacts")
+    assert "0 bootstrapped, 0 labelled" in slipway("artifact", "show", path.name)[1]
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[1]", b'{"generate": 3}', b'{"generate": {"signature": {}}}'])
+def test_a_damaged_artifact_is_not_shown_but_named(slipway: Slipway, store: Store, content: bytes) -> None:
+    path = store.list()[0].path
+    path.write_bytes(content)
+    code, _, err = slipway("artifact", "show", path.name)
+    assert (code, err.count("\n")) == (2, 1)
+    assert path.name in err
 
 
 def test_verify_says_everything_and_exits_with_1_where_it_refuses(slipway: Slipway, store: Store) -> None:

@@ -74,13 +74,14 @@ def show(
 
     Example: slipway artifact show 3f2a91c0
     """
+    from slipway_server.artifacts.diff import read_side
     from slipway_server.artifacts.files import read_pair
 
     place, reference = _found(artifact or str(store), store)
     entry = place.find(reference)
-    state = orjson.loads(read_pair(entry.path).state)
+    side = read_side(entry.path)
     if as_json:
-        print_json({**_values(entry), "state": state})
+        print_json({**_values(entry), "state": orjson.loads(read_pair(entry.path).state)})
         return
     from rich.table import Table
     from rich.text import Text
@@ -88,7 +89,9 @@ def show(
     table = Table(box=None, show_header=False)
     for label, value in _facts(entry.manifest):
         table.add_row(Text(label, "bold"), Text(value))
-    for name, predictor in state.items():
+    for name, other in side.others.items():
+        table.add_row(Text(name, "bold"), Text(", ".join(f"{key} = {value}" for key, value in other.items())))
+    for name, predictor in side.predictors.items():
         for label, text in _contents(predictor):
             table.add_row(Text(f"{name} {label}", "bold"), Text(text))
     typer.echo(entry.name + (" (current)" if entry.current else ""))
@@ -168,11 +171,11 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     return [(label, text) for label, text in facts if text]
 
 
-def _contents(predictor: Any) -> list[tuple[str, str]]:
-    if not isinstance(predictor, dict) or "signature" not in predictor:
-        return [("", ", ".join(f"{key} = {value}" for key, value in predictor.items()))] if "k" in predictor else []
+def _contents(predictor: dict[str, Any]) -> list[tuple[str, str]]:
+    from slipway_server.artifacts.diff import is_bootstrapped
+
     demos = predictor["demos"]
-    bootstrapped = sum(bool(demo.get("augmented")) for demo in demos)
+    bootstrapped = sum(map(is_bootstrapped, demos))
     return [
         ("instructions", predictor["signature"]["instructions"]),
         ("demos", f"{bootstrapped} bootstrapped, {len(demos) - bootstrapped} labelled"),
