@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     )
     watch_seconds: float = Field(5.0, gt=0, description="How often watched folders are checked.")
     prewarm_file: Path | None = Field(None, description="Questions (JSON Lines) to ask before an artifact is ready.")
-    prewarm_limit: int = Field(100, ge=1, description="Most questions of that file to ask.")
+    prewarm_limit: int = Field(100, ge=1, description="Maximum number of questions to ask from that file.")
     prewarm_seconds: float = Field(60.0, gt=0, description="Longest time that readiness waits for them.")
     callbacks: str | None = Field(None, description="DSPy callbacks to add, module:Class, comma-separated.")
     sync_workers: int = Field(32, ge=1, description="Threads for programs that only have forward().")
@@ -136,10 +136,10 @@ class Settings(BaseSettings):
     lm_api_key: SecretStr | None = Field(None, description="The provider's API key.")
     lm_api_key_file: Path | None = Field(None, description="File with that key; read again when it changes.")
     lm_temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
-    lm_max_tokens: int = Field(1000, ge=1, description="Most tokens in one completion.")
+    lm_max_tokens: int = Field(1000, ge=1, description="Maximum number of tokens in one completion.")
     lm_rpm: float | None = Field(None, gt=0, description="The key's limit in requests per minute, shared by all pods.")
     lm_tpm: float | None = Field(None, gt=0, description="The key's limit in tokens per minute, shared by all pods.")
-    lm_max_concurrency: int = Field(64, ge=1, description="Most LM calls of this process in flight.")
+    lm_max_concurrency: int = Field(64, ge=1, description="Maximum number of LM calls of this process in flight.")
     lm_pacing: Literal["auto", "fixed", "priced", "share", "off"] = Field(
         "auto", description="How processes share the provider's quota."
     )
@@ -148,7 +148,9 @@ class Settings(BaseSettings):
         None, description="Name of the headless Service; its address records are the live pods."
     )
     lm_replicas: int = Field(1, ge=1, description="Pods that share the key, if SLIPWAY_LM_PEERS_DNS is unset.")
-    lm_max_attempts: int = Field(5, ge=1, le=20, description="Most attempts per LM call, including the first.")
+    lm_max_attempts: int = Field(
+        5, ge=1, le=20, description="Maximum number of attempts per LM call, including the first."
+    )
     lm_attempt_timeout_seconds: float = Field(120.0, gt=0, description="Time limit of one attempt.")
     lm_retry_after_cap_seconds: float = Field(30.0, gt=0, description="Longest Retry-After that is waited for.")
     lm_queue_cap_seconds: float = Field(
@@ -226,9 +228,11 @@ class Settings(BaseSettings):
         60.0, gt=0, description="Deadline of calls that have none; longer deadlines are cut to it."
     )
     max_input_bytes: int = Field(
-        256 * 1024, ge=1, le=16 * 1024 * 1024, description="Most bytes that the inputs of one request may have."
+        256 * 1024, ge=1, le=16 * 1024 * 1024, description="Maximum size of one request's inputs."
     )
-    max_concurrent_requests: int = Field(1000, ge=1, description="Most requests that this process handles at once.")
+    max_concurrent_requests: int = Field(
+        1000, ge=1, description="Maximum number of requests that this process handles at once."
+    )
     drain_seconds: float = Field(3.0, ge=0, description="Time between reporting NOT_SERVING and refusing new calls.")
     connection_age_seconds: float = Field(
         300.0,

@@ -35,8 +35,8 @@ def recompile(
     seed: int = typer.Option(0, help="Seed for the order of the training examples and for the optimizer."),
     metric: str | None = typer.Option(None, help="Metric; default is the artifact's."),
     out: Path | None = typer.Option(None, help="Store for the candidate; default is the artifact's folder."),
-    max_calls: int | None = typer.Option(None, min=1, help="Most LM calls, all stages together."),
-    max_cost_usd: float | None = typer.Option(None, min=0, help="Most US dollars to spend; needs SLIPWAY_LM_PRICES."),
+    max_calls: int | None = typer.Option(None, min=1, help="Maximum number of LM calls, all stages together."),
+    max_cost_usd: float | None = typer.Option(None, min=0, help="Maximum cost in US dollars; needs SLIPWAY_LM_PRICES."),
     emergency: bool = typer.Option(
         False,
         "--emergency-non-inferiority",
