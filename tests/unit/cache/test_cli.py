@@ -91,6 +91,7 @@ def test_nobody_meets_the_doctor(store: DiskStore) -> None:
     result = CliRunner().invoke(command, ["doctor", "--wait-seconds", "1", "--json"])
     assert result.exit_code == 3
     assert "two pods at once" in result.stderr
+    assert json.loads(result.stdout) == []
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,8 @@ def doctor(
         findings = examine(store, wait_seconds=wait_seconds)
     if findings is None:
         typer.echo("nobody came: run `slipway cache doctor` in two pods at once", err=True)
+        if as_json:
+            print_json([])
         raise typer.Exit(UNCLEAR)
     if as_json:
         print_json([asdict(finding) for finding in findings])
