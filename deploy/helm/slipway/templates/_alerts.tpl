@@ -18,7 +18,7 @@ SlipwayErrors:
   expr: >-
     sum(rate(slipway_rpc_duration_seconds_count{ {{- $of -}} ,code=~"INTERNAL|UNKNOWN|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION"}[5m]))
     / sum(rate(slipway_rpc_duration_seconds_count{ {{- $of -}} }[5m])) > {{ $at.SlipwayErrors.threshold }}
-  summary: {{ printf "More than %v of all calls fail." $at.SlipwayErrors.threshold | quote }}
+  summary: {{ printf "More than %v %% of calls fail." (round (mulf $at.SlipwayErrors.threshold 100) 2) | quote }}
 SlipwaySlow:
   expr: >-
     histogram_quantile(0.99, sum by (le) (rate(slipway_rpc_duration_seconds_bucket{ {{- $of -}} }[5m]))) > {{ $at.SlipwaySlow.threshold }}
@@ -36,7 +36,7 @@ SlipwayQuotaShort:
   expr: >-
     sum(rate(slipway_lm_sheds_total{ {{- $of -}} }[10m]))
     / sum(rate(slipway_lm_calls_total{ {{- $of -}} }[10m])) > {{ $at.SlipwayQuotaShort.threshold }}
-  summary: {{ printf "More than %v of all LM calls are refused for lack of quota or time." $at.SlipwayQuotaShort.threshold | quote }}
+  summary: {{ printf "More than %v %% of LM calls are refused for lack of quota or time." (round (mulf $at.SlipwayQuotaShort.threshold 100) 2) | quote }}
 SlipwayRetriesHigh:
   expr: max(slipway_lm_retry_amplification{ {{- $of -}} }) > {{ $at.SlipwayRetriesHigh.threshold }}
   summary: {{ printf "A successful LM call needs more than %v attempts." $at.SlipwayRetriesHigh.threshold | quote }}
