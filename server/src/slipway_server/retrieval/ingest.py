@@ -59,6 +59,11 @@ class Summary:
     embedded: int = 0
     reused: int = 0
 
+    @classmethod
+    def of(cls, version: Version, **facts: Any) -> Summary:
+        """About `version`; `facts` are the fields that it does not have."""
+        return cls(version.collection, version.name, version.embedder, version.dimension, version.passages, **facts)
+
     def as_json(self) -> dict[str, Any]:
         """All fields."""
         return asdict(self)
@@ -119,20 +124,16 @@ async def run(
         if target is not None:
             await target.aclose()
         await encoder.aclose()
-    return Summary(
-        collection=name,
-        version=version.name,
-        embedder=version.embedder,
-        dimension=version.dimension,
+    return Summary.of(
+        version,
+        changed=changed,
+        seconds=time.monotonic() - started,
         documents=cut.documents,
-        passages=version.passages,
         dropped=cut.dropped,
         documents_dropped=cut.documents_dropped,
         duplicates=cut.duplicates,
         embedded=embedded,
         reused=reused,
-        changed=changed,
-        seconds=time.monotonic() - started,
     )
 
 

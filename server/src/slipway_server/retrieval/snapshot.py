@@ -49,16 +49,8 @@ async def publish_from_server(settings: Settings, connection: Connection | None 
             await _from_points(connection, version, settings)
     finally:
         await connection.aclose()
-    return Summary(
-        collection=version.collection,
-        version=version.name,
-        embedder=version.embedder,
-        dimension=version.dimension,
-        passages=version.passages,
-        reused=version.passages if changed else 0,
-        changed=changed,
-        seconds=time.monotonic() - started,
-    )
+    reused = version.passages if changed else 0
+    return Summary.of(version, reused=reused, changed=changed, seconds=time.monotonic() - started)
 
 
 async def _is_there(version: Version, settings: Settings) -> bool:
