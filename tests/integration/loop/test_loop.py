@@ -220,6 +220,7 @@ def test_reevaluation_says_what_it_lacks(world: Any, slipway: Slipway) -> None:
         (("--judge", "exact-match"), "is no judge of live answers"),
         (("--bundle", "nosuch"), "is no data bundle"),
         (("--until", "soon"), "write 2026-11-20"),
+        (("--until", "9999-01-01"), "has not come yet"),
     ):
         code, message = slipway("reevaluate", *words)
         assert code == 2, words

@@ -14,6 +14,7 @@ from slipway_server.cli.output import print_json
 from slipway_server.cli.stages import stages
 from slipway_server.cli.values import loaded_artifact, moment, program_named
 from slipway_server.config import Settings, load_settings
+from slipway_server.errors import ConfigInvalid
 from slipway_server.telemetry import logs
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def reevaluate(
     check(settings, bundle, on_degraded)
     loaded = loaded_artifact(settings)
     now = time.time() if until is None else moment("--until", until)
+    if now > time.time():  # windows without answers would be stored, and be done when the answers come
+        raise ConfigInvalid(f"--until {until}: has not come yet")
     report = _round(settings, loaded, bundle, metric, now, concurrency, new_baseline, as_json, on_degraded != "print")
     if as_json:
         print_json(report, one_line=True)
