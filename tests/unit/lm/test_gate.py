@@ -103,6 +103,18 @@ def test_full_slots_make_a_predicted_wait(pacing: ModuleType) -> None:
     assert gate.predicted_wait(TrafficClass.INTERACTIVE, Need()) == 0.0
 
 
+def test_a_slot_that_is_given_back_unused_teaches_nothing_of_how_long_attempts_take(pacing: ModuleType) -> None:
+    clock = pacing.Clock()
+    gate = Gate(Unpaced(), 1, now=clock.now, call_at=clock.at)
+    first = gate.enqueue(Need(), TrafficClass.INTERACTIVE, lambda _: None)
+    clock.run(clock.now() + 8.0)
+    gate.leave(first)
+    for _ in range(50):
+        gate.withdraw(gate.enqueue(Need(), TrafficClass.INTERACTIVE, lambda _: None))
+    gate.enqueue(Need(), TrafficClass.INTERACTIVE, lambda _: None)
+    assert gate.predicted_wait(TrafficClass.INTERACTIVE, Need()) == pytest.approx(8.0)
+
+
 def test_the_oldest_wait_for_a_slot_counts_and_no_wait_for_quota(pacing: ModuleType) -> None:
     clock = pacing.Clock()
     gate = Gate(Unpaced(), 1, now=clock.now, call_at=clock.at)
