@@ -1,4 +1,4 @@
-# Two commands do all set-up from python3 (3.11 or newer), pip and make: `make demo` and `make test`.
+# `make demo` and `make test` do all set-up themselves; they need only python3 (3.11 or newer), pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -15,17 +15,17 @@ $(STAMP): requirements/dev.txt client/pyproject.toml server/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e server
 	@touch $@
 
-demo: $(STAMP)   ## from a corpus to a compiled program answering over gRPC, without key, server or network
+demo: $(STAMP)   ## documents to answers over gRPC; needs no API key and no server
 	@$(BIN)/python -m slipway_server.demo
 
-test: $(STAMP)   ## lint, verify what is generated, unit and integration tests (under 10 minutes)
+test: $(STAMP)   ## lint, check generated files, run unit and integration tests (under 10 minutes)
 	@$(MAKE) --no-print-directory lint verify
 	$(BIN)/python -m pytest
 
-test-all: test   ## and the long ones
+test-all: test   ## the same, and the long tests
 	$(BIN)/python -m pytest -m long
 
-test-cluster: $(STAMP) ## on a real Kubernetes: one given by KUBECONFIG and SLIPWAY_TEST_IMAGE, or one that it starts here
+test-cluster: $(STAMP) ## tests on a real Kubernetes: the one that KUBECONFIG and SLIPWAY_TEST_IMAGE name, or one that it starts
 	scripts/chart-tools && { [ -n "$$SLIPWAY_TEST_IMAGE" ] || \
 	  { scripts/image serve && scripts/image full && VOLUMES=glusterfs tests/cluster/cluster build; }; } || echo "not on this machine: the tests skip"
 	$(BIN)/python -m pytest -m cluster tests/cluster --durations=15
@@ -36,21 +36,21 @@ lint: $(STAMP)   ## ruff, mypy --strict, buf
 	$(BIN)/mypy client/src server/src
 	$(BIN)/buf lint
 
-generate: $(STAMP) ## make every generated file anew
+generate: $(STAMP) ## regenerate every generated file
 	scripts/stubs generate
 	$(BIN)/python scripts/docs.py generate
 	$(BIN)/python scripts/chart.py generate
 
-verify: $(STAMP) ## fail where a generated file is stale
+verify: $(STAMP) ## fail if a generated file is stale
 	scripts/stubs verify
 	$(BIN)/python scripts/docs.py verify
 	$(BIN)/python scripts/chart.py verify
 
-chart-tools:     ## build Helm 3 and 4, once, for the tests of the chart; needs Go
+chart-tools:     ## build Helm 3 and 4 once, for the chart's tests; needs Go
 	scripts/chart-tools
 
-lock: $(STAMP)   ## pin every dependency with its hashes
+lock: $(STAMP)   ## pin every dependency, with hashes
 	scripts/lock
 
-clean:           ## remove what the other tasks made
+clean:           ## remove what the other tasks created
 	rm -rf .venv .slipway
