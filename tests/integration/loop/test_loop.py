@@ -226,3 +226,14 @@ def test_reevaluation_says_what_it_lacks(world: Any, slipway: Slipway) -> None:
         assert code == 2, words
         assert hint in message, message
         assert message.strip().count("\n") == 0
+
+
+def test_a_day_is_not_judged_while_some_of_its_answers_cannot_be_read(world: Any, slipway: Slipway) -> None:
+    world.serve(1, 45)
+    [day] = (world.settings.traffic_dir / "requests").iterdir()
+    unreadable = day / "pod-1-000001.jsonl"
+    unreadable.mkdir()
+    code, message = slipway("reevaluate", "--until", world.now)
+    assert (code, "some recorded answers of 2025-10-01 cannot be read (files: 1)" in message) == (2, True)
+    unreadable.rmdir()
+    assert slipway("reevaluate", "--until", world.now)[1]["judged_now"] == 45

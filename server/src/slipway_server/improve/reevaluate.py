@@ -236,7 +236,7 @@ def _is_served(record: Record, setup: Setup) -> bool:
 
 
 def _judge_window(session: Session, setup: Setup, day: date, on_progress: Progress) -> int:
-    records = read_traffic(setup.traffic, *span(day, setup.preset)).records
+    records = _recorded(setup, day)
     served = [record for record in records if _is_served(record, setup)]
     usable = [record for record in served if judgeable(record, setup.judge)]
     if served and not usable:
@@ -262,6 +262,17 @@ def _judge_window(session: Session, setup: Setup, day: date, on_progress: Progre
     )
     store(setup.places.windows, result_of(day.isoformat(), served, judged, evaluation, frozen=frozen))
     return len(judged)
+
+
+def _recorded(setup: Setup, day: date) -> list[Record]:
+    """A window is judged once, so not while a part of it cannot be read."""
+    found = read_traffic(setup.traffic, *span(day, setup.preset))
+    if found.damage.unreadable:
+        raise ConfigInvalid(
+            f"some recorded answers of {day} cannot be read (files: {found.damage.unreadable}); look at the volume",
+            key="SLIPWAY_TRAFFIC_DIR",
+        )
+    return found.records
 
 
 def _needs(setup: Setup) -> str:
