@@ -41,6 +41,16 @@ def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended(monkeypatch, KeyboardInterrupt()) == 130
 
 
+def test_an_argument_that_is_no_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["slipway", "traffic", "forget", "--routing-key", "\udcff", "--dir", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        app.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "slipway: '\\udcff' is no text in UTF-8\n"
+
+
 def test_a_volume_that_is_full(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(monkeypatch, OSError(errno.ENOSPC, "No space left on device")) == 2
     assert capsys.readouterr() == ("", "slipway: no space left on device\n")

@@ -81,6 +81,8 @@ def main() -> None:
         _end(error.message)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except UnicodeEncodeError as error:  # Python stands in surrogates for the bytes of an argument that are no text
+        _end(f"{error.object!r:.100} is no text in UTF-8")
     except Exception as error:
         if isinstance(error, OSError) and (error.filename is not None or error.errno in _VOLUME):
             where = "" if error.filename is None else f"{error.filename}: "
