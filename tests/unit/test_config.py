@@ -29,6 +29,7 @@ def test_precedence_and_origins(tmp_path: Path) -> None:
     ("environ", "message"),
     [
         ({"SLIPWAY_GRPC_PROT": "1"}, "did you mean SLIPWAY_GRPC_PORT?"),
+        ({"SLIPWAY_GRCP_PORT": "50052"}, "did you mean SLIPWAY_GRPC_PORT?"),
         ({"SLIPWAY_QQQQQQ": "1"}, "`slipway config` lists the keys"),
         ({"SLIPWAY_GRPC_PORT": "many"}, "SLIPWAY_GRPC_PORT: .*integer"),
         ({"SLIPWAY_GRPC_PORT": "70000"}, "SLIPWAY_GRPC_PORT: "),

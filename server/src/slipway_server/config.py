@@ -296,7 +296,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[s
             if key in known:
                 if value != "":
                     values[key], origins[key] = value, origin
-            elif source is not environ or _claims_to_be_ours(key):
+            elif source is not environ or _claims_to_be_ours(key, value):
                 raise ConfigInvalid(_unknown(key, origin, list(known)), key=key)
     for name, value in (overrides or {}).items():
         if value is not None:
@@ -350,8 +350,14 @@ def _number(original: Original) -> int:
     return original.line + len(original.string) - len(original.string.lstrip("\n"))
 
 
-def _claims_to_be_ours(key: str) -> bool:
-    return key.startswith(PREFIX) and key not in (FILE_KEY, TEST_QDRANT_KEY) and not SERVICE_LINK.fullmatch(key)
+def _claims_to_be_ours(key: str, value: str) -> bool:
+    return key.startswith(PREFIX) and key not in (FILE_KEY, TEST_QDRANT_KEY) and not _is_service_link(key, value)
+
+
+def _is_service_link(key: str, value: str) -> bool:
+    """Whether Kubernetes set it. NAME_PORT is tcp://…; a number under such a key is a port of ours, misspelt."""
+    is_address = key.endswith("_PORT") and not key.endswith("_SERVICE_PORT")
+    return bool(SERVICE_LINK.fullmatch(key)) and ("://" in value or not is_address)
 
 
 def _unknown(key: str, origin: str, known: list[str]) -> str:
