@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -34,6 +36,16 @@ def test_a_place_that_cannot_be_written_names_the_key(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ConfigInvalid, match="SLIPWAY_SCRATCH_DIR"):
         Scratch(tmp_path / "file" / "below")
+
+
+def test_where_there_are_no_locks_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(ConfigInvalid, match=r"SLIPWAY_SCRATCH_DIR: .* cannot be used \(No locks available\)"):
+        Scratch(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_living_owner_keeps_its_folder(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ class Scratch:
             parent.mkdir(parents=True, exist_ok=True)
             sweep(parent)
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-            self._lock = os.open(self.path / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = _locked(self.path)
         except OSError as error:
             raise ConfigInvalid(
                 f"SLIPWAY_SCRATCH_DIR: {parent} cannot be used ({error.strerror})", key="SLIPWAY_SCRATCH_DIR"
@@ -58,6 +57,20 @@ class Scratch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _locked(folder: Path) -> int:
+    """Handle of the folder's lock. Where there can be none, no sweep would ever take the folder: it goes at once."""
+    handle = -1
+    try:
+        handle = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
+        if handle >= 0:
+            os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return handle
 
 
 def sweep(parent: Path, *, older_than_seconds: float = STALE_SECONDS) -> int:
