@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slipway_server.telemetry.timeline import events_of, timelines
@@ -107,6 +107,8 @@ names = st.sampled_from(["ts", "level", "event", "elapsed_seconds", "waits_secon
 events = st.sampled_from(["rpc", "lm wait", "lm attempt", "lm pause", "cache", "retrieval", "parse retry", "other"])
 
 
+@example([("rpc", {"elapsed_seconds": 1e300})], "")
+@example([("rpc", {"elapsed_seconds": 1e12})], "")
 @given(st.lists(st.tuples(events, st.dictionaries(names, json_values, max_size=4)), max_size=4), st.text(max_size=20))
 def test_no_line_makes_it_crash(rows: list[tuple[str, dict[str, Any]]], noise: str) -> None:
     base = {"ts": START.isoformat(), "request_id": "r-1"}

@@ -96,7 +96,7 @@ def _parsed(line: str, request_id: str) -> Event | None:
 def _timeline(events: Sequence[Event], request_id: str) -> Timeline:
     access = next((event for event in events if event.name == ACCESS), None)
     seconds = _number(access.fields.get("elapsed_seconds")) if access else None
-    started = access.at - timedelta(seconds=seconds or 0.0) if access else events[0].at
+    started = _before(access.at, seconds or 0.0) if access else events[0].at
     steps = [
         Step(max(0.0, (event.at - started).total_seconds()), event.name, words_of(event), event.level, event.source)
         for event in events
@@ -104,6 +104,13 @@ def _timeline(events: Sequence[Event], request_id: str) -> Timeline:
     code = str(access.fields.get("code", "")) if access else ""
     shares = _shares(access.fields, seconds or 0.0) if access else {}
     return Timeline(request_id, started, seconds, code, steps, shares)
+
+
+def _before(moment: datetime, seconds: float) -> datetime:
+    try:
+        return moment - timedelta(seconds=seconds)
+    except OverflowError:  # another program's line with the same id: no request takes that long
+        return moment
 
 
 def _shares(fields: Mapping[str, Any], total: float) -> dict[str, float]:
