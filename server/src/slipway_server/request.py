@@ -15,12 +15,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
+from typing import cast
+
+_SECONDS = cast("Callable[[], dict[str, float]]", partial(defaultdict, float))
+_COUNTS = cast("Callable[[], dict[str, int]]", partial(defaultdict, int))
 
 
 class TrafficClass(StrEnum):
@@ -52,9 +57,9 @@ class Account:
     """LM calls that reached the governor (cache hits do not)."""
     attempts: int = 0
     """HTTP attempts made for them."""
-    waits_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    waits_seconds: dict[str, float] = field(default_factory=_SECONDS)
     """By kind: queue, pacing, retry, slot, cache_lease."""
-    cache_tiers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    cache_tiers: dict[str, int] = field(default_factory=_COUNTS)
     """Answers by tier: miss, memory, disk, joined, memo, bypass."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -65,7 +70,7 @@ class Account:
     """The variant that was chosen; known also where no answer came, as are its artifact's name and digest."""
     artifact: str = ""
     artifact_digest: str = ""
-    spent_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    spent_seconds: dict[str, float] = field(default_factory=_SECONDS)
     """In flight, by kind: lm (attempts), retrieval. Not a part of the receipt, but of the access log."""
 
 
@@ -74,9 +79,9 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class RequestContext:
-    """One request. `deadline` is in time.monotonic() seconds; None means no deadline."""
+    """One request, of which nothing changes but its account. `deadline`: in time.monotonic() seconds; None is none."""
 
     request_id: str = field(default_factory=new_request_id)
     deadline: float | None = None

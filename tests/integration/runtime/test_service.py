@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from slipway_server.runtime.keeper import SlotKeeper
 from slipway_server.runtime.service import DEADLINE_SLACK_SECONDS, ProgramService, open_service
 from slipway_server.runtime.types import Receipt
 from slipway_server.runtime.variants import Variant
+from slipway_server.telemetry import metrics
 
 QUESTION = {"question": "In which year was Port Callow founded?"}
 RAG = "slipway_server.programs.rag:RAG"
@@ -240,6 +242,62 @@ async def test_remembered_answers_are_recorded_with_their_passages(settings_with
     assert (tier, again) == ("miss", "memo")
     assert all(first)
     assert second == first
+
+
+async def test_an_equal_request_is_answered_again_as_if_it_had_been_asked(
+    settings_with: SettingsWith, artifact: Path
+) -> None:
+    """With its own id, counted, recorded and in the account of its own request."""
+    recorded: list[tuple[Any, ...]] = []
+
+    def recorder(inputs: Any, outputs: Any, receipt: Receipt, routing_key: str = "") -> None:
+        recorded.append((receipt.request_id, inputs, outputs, routing_key))
+
+    settings = settings_with(program=RAG, artifact=artifact, cache_answers=True)
+    service = await open_service(settings, OwnerLoop.of_running_loop(), recorder=recorder)
+    try:
+        first = await service.predict(QUESTION, RequestContext("first"), routing_key="user")
+        second = await service.predict(QUESTION, RequestContext("second"), routing_key="user")
+        assert first.again is None
+        assert second.again is not None
+        lookups = metrics.CACHE_LOOKUPS.labels("answer", "memo")._value.get()
+        context = RequestContext("third")
+        third = second.again(context)
+        assert metrics.CACHE_LOOKUPS.labels("answer", "memo")._value.get() == lookups + 1
+    finally:
+        await service.aclose()
+    assert third is not None
+    assert (third.own.request_id, third.receipt.cache, context.account.variant) == ("third", "memo", "stable")
+    assert (third.outputs, third.receipt.citations) == (first.outputs, first.receipt.citations)
+    assert recorded == [(name, QUESTION, first.outputs, "user") for name in ("first", "second", "third")]
+
+
+async def test_an_equal_request_is_asked_anew_where_predict_would_ask(
+    settings_with: SettingsWith, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await open_service(
+        settings_with(program=RAG, artifact=artifact, cache_answers=True), OwnerLoop.of_running_loop()
+    )
+    try:
+        await service.predict(QUESTION, RequestContext())
+        pinned = await service.predict(QUESTION, RequestContext(pin="stable"), pin="stable")
+        assert pinned.again is None, "the pin of a request's metadata is not in its message"
+        remembered = await service.predict(QUESTION, RequestContext())
+        assert remembered.again is not None
+        assert remembered.again(RequestContext(pin="stable")) is None
+        assert remembered.again(RequestContext()) is not None
+        with monkeypatch.context() as patched:
+            patched.setattr(type(service._stack.retriever), "collection_version", "another")
+            assert remembered.again(RequestContext()) is None, "the collection is another one"
+        with monkeypatch.context() as patched:
+            variant = service._keeper.slots.stable
+            other = replace(variant, artifact=replace(variant.artifact, digest="0" * 64))
+            patched.setattr(service._keeper, "slots", service._keeper.slots.with_variant(other))
+            assert remembered.again(RequestContext()) is None, "the artifact is another one"
+        service._stack.cache.memory._remove(remembered.key)
+        assert remembered.again(RequestContext()) is None, "memory has it no longer"
+    finally:
+        await service.aclose()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ QUESTION = "In which year was Port Callow founded?"
 RAG = "slipway_server.programs.rag:RAG"
 ASK = "/slipway.rag.v1.RagService/Ask"
 PREDICT = "/slipway.v1.PredictionService/Predict"
+MESSAGE, METADATA = "message", "metadata"
 ONES_OWN = ("request_id", "elapsed", "cache", "lm_calls", "attempts", "prompt_tokens", "completion_tokens", "waits")
 
 
@@ -59,14 +60,19 @@ async def channel(settings_with: Callable[..., Settings], artifact: Path) -> Asy
         await service.aclose()
 
 
-async def called(channel: grpc.aio.Channel, path: str, request_id: str, pin: str = "") -> Any:
-    """The response of a call, parsed here."""
+async def called(channel: grpc.aio.Channel, path: str, request_id: str, *, by: str = MESSAGE, **fields: str) -> Any:
+    """The response of a call, parsed here. `by`: what tells the id; only in metadata is the message the same again."""
+    if by == MESSAGE:
+        fields |= {"request_id": request_id}
     if path == ASK:
-        request: Any = rag_pb2.AskRequest(question=QUESTION, request_id=request_id, pin=pin)
+        request: Any = rag_pb2.AskRequest(question=QUESTION, **fields)
     else:
-        request = prediction_pb2.PredictRequest(request_id=request_id, pin=pin)
+        request = prediction_pb2.PredictRequest(**fields)
         request.inputs.update({"question": QUESTION})
-    data = await channel.unary_unary(path)(request.SerializeToString(), timeout=30)
+    metadata = (("x-request-id", request_id),) if by == METADATA else ()
+    call = channel.unary_unary(path)(request.SerializeToString(), timeout=30, metadata=metadata)
+    data = await call
+    assert dict(await call.trailing_metadata())["x-request-id"] == request_id
     return {ASK: rag_pb2.AskResponse, PREDICT: prediction_pb2.PredictResponse}[path].FromString(data)
 
 
@@ -78,15 +84,16 @@ def without_its_own(response: Any, *more: str) -> Any:
     return other
 
 
+@pytest.mark.parametrize("by", [MESSAGE, METADATA])
 @pytest.mark.parametrize("path", [ASK, PREDICT])
 async def test_warm_answers_are_the_cold_one(
-    channel: grpc.aio.Channel, path: str, caplog: pytest.LogCaptureFixture
+    channel: grpc.aio.Channel, path: str, by: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "slipway_server.serving.access")
     counter = metrics.CACHE_LOOKUPS.labels("answer", "memo")
     before = counter._value.get()
-    cold = await called(channel, path, "cold")
-    warm = [await called(channel, path, f"warm-{number}") for number in range(3)]
+    cold = await called(channel, path, "cold", by=by)
+    warm = [await called(channel, path, f"warm-{number}", by=by) for number in range(3)]
     assert cold.receipt.cache == receipt_pb2.CACHE_TIER_MISS
     assert len(cold.receipt.citations) == 3
     for number, response in enumerate(warm):
@@ -104,8 +111,8 @@ async def test_warm_answers_are_the_cold_one(
 
 async def test_both_methods_share_an_answer_and_each_variant_signs_its_own(channel: grpc.aio.Channel) -> None:
     await called(channel, ASK, "cold")
-    asked = [await called(channel, ASK, "a", pin) for pin in ("stable", "candidate", "stable")]
-    predicted = [await called(channel, PREDICT, "p", pin) for pin in ("candidate", "stable", "candidate")]
+    asked = [await called(channel, ASK, "a", by=METADATA, pin=pin) for pin in ("stable", "candidate", "stable")]
+    predicted = [await called(channel, PREDICT, "p", pin=pin) for pin in ("candidate", "stable", "candidate")]
     assert [response.receipt.variant for response in asked] == ["stable", "candidate", "stable"]
     assert [response.receipt.variant for response in predicted] == ["candidate", "stable", "candidate"]
     assert {response.receipt.cache for response in asked + predicted} == {receipt_pb2.CACHE_TIER_MEMO}

@@ -25,6 +25,7 @@ from slipway_server.cache.keys import NotKeyable
 from slipway_server.cache.memory import Form, Held, MemoryTier
 from slipway_server.cache.pending import Entry
 from slipway_server.cache.shared import SharedCache, count, to_json
+from slipway_server.request import Account
 from slipway_server.telemetry import metrics
 
 KIND = "answer"
@@ -43,6 +44,11 @@ class Remembered:
         """What was remembered; a copy of one's own."""
         content: dict[str, Any] = orjson.loads(self._held.value)
         return content
+
+    @property
+    def key(self) -> str:
+        """For AnswerMemo.again."""
+        return self._held.digest
 
     def form(self, name: str) -> Form | None:
         """What was kept under this name."""
@@ -74,6 +80,15 @@ class AnswerMemo:
                 return None
             held = memory.held(digest) or Held(digest, (value, 0.0))  # too large to be held
         count(KIND, "memo")
+        return Remembered(held, memory)
+
+    def again(self, key: str, account: Account) -> Remembered | None:
+        """The answer that was remembered under `key`, if memory has it still; for the request of `account`."""
+        memory = self._shared.memory
+        held = None if memory is None else memory.held(key)
+        if memory is None or held is None:
+            return None
+        count(KIND, "memo", account)
         return Remembered(held, memory)
 
     async def put(

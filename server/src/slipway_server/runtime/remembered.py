@@ -10,12 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from slipway_server.cache.memo import Remembered
 from slipway_server.cache.memory import Form
 from slipway_server.request import Citation
 from slipway_server.runtime.types import Answer, Own, Receipt
+
+
+class Known(NamedTuple):
+    """What finds a remembered answer again for an equal request. The answer itself is not held."""
+
+    key: str
+    """The answer's, in memory."""
+    artifact_digest: str
+    collection_version: str
+    inputs: dict[str, Any]
+    routing_key: str
+    pin: str
 
 
 class RememberedAnswer(Answer):
@@ -25,6 +37,11 @@ class RememberedAnswer(Answer):
         self.own = own
         self._remembered = remembered
         self._write = write
+
+    @property
+    def key(self) -> str:
+        """What finds it again in memory."""
+        return self._remembered.key
 
     @cached_property
     def _content(self) -> dict[str, Any]:

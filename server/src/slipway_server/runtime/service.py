@@ -12,13 +12,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import dspy
 
 from slipway_server import request
 from slipway_server.artifacts.surroundings import same_collection
-from slipway_server.cache.memo import AnswerMemo
+from slipway_server.cache.memo import AnswerMemo, Remembered
 from slipway_server.config import Settings
 from slipway_server.errors import FailureError, MethodUnsupported
 from slipway_server.lm.bridge import OwnerLoop
@@ -29,7 +30,7 @@ from slipway_server.runtime.imports import import_program
 from slipway_server.runtime.keeper import SlotKeeper
 from slipway_server.runtime.prewarm import load_questions, prewarm
 from slipway_server.runtime.receipts import from_cache, receipt
-from slipway_server.runtime.remembered import RememberedAnswer
+from slipway_server.runtime.remembered import Known, RememberedAnswer
 from slipway_server.runtime.shadow import Shadow, ShadowRun
 from slipway_server.runtime.stack import Stack, open_stack
 from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Own, Receipt, Recorder, Serving, TakeFeedback
@@ -78,11 +79,7 @@ class ProgramService:
         self, inputs: Mapping[str, Any], context: RequestContext, *, routing_key: str = "", pin: str = ""
     ) -> Answer:
         """Run the program once. Raises SlipwayError; a cancelled call cancels the program."""
-        slots = self._keeper.slots
-        variant = slots.choose(routing_key or context.request_id, pin)
-        account = context.account
-        account.variant = variant.name
-        account.artifact, account.artifact_digest = variant.artifact.name, variant.artifact.digest
+        variant = self._chosen(routing_key, pin, context)
         checked = variant.inputs.checked(inputs)
         try:
             answer = await self._answer(variant, checked, context)
@@ -93,13 +90,44 @@ class ProgramService:
             if _out_of_time(context):
                 self._keeper.observe(variant, failed=True, latency_seconds=None)
             raise
+        if isinstance(answer, RememberedAnswer) and not context.pin:
+            facts = (variant.artifact.digest, context.account.collection_version, checked, routing_key, pin)
+            answer.again = partial(self._again, Known(answer.key, *facts))
+        self._answered(variant, answer, checked, routing_key, context)
+        return answer
+
+    def _chosen(self, routing_key: str, pin: str, context: RequestContext) -> Variant:
+        variant = self._keeper.slots.choose(routing_key or context.request_id, pin)
+        account = context.account
+        account.variant = variant.name
+        account.artifact, account.artifact_digest = variant.artifact.name, variant.artifact.digest
+        return variant
+
+    def _again(self, known: Known, context: RequestContext) -> Answer | None:
+        """The answer to another, equal request, where it is what `predict` would find in memory."""
+        started = time.monotonic()
+        variant = self._chosen(known.routing_key, known.pin, context)
+        now = (variant.artifact.digest, self._stack.retriever.collection_version)
+        if context.pin or now != (known.artifact_digest, known.collection_version):
+            return None
+        remembered = self._memo.again(known.key, context.account)
+        if remembered is None:
+            return None
+        answer = self._recalled(remembered, variant, known.collection_version, context, started)
+        self._answered(variant, answer, known.inputs, known.routing_key, context)
+        return answer
+
+    def _answered(
+        self, variant: Variant, answer: Answer, inputs: dict[str, Any], routing_key: str, context: RequestContext
+    ) -> None:
+        """Tell of an answer all who want to know."""
         latency_seconds = None if from_cache(context.account.cache_tiers) else answer.receipt.elapsed_seconds
         self._keeper.observe(variant, failed=False, latency_seconds=latency_seconds)
         if self._recorder is not None:
-            self._recorder(checked, answer.outputs, answer.receipt, routing_key)
+            self._recorder(inputs, answer.outputs, answer.receipt, routing_key)
+        slots = self._keeper.slots
         if slots.shadow is not None and slots.routing.samples_shadow(context.request_id):
-            self._shadow.start(slots.shadow, checked, context.request_id, routing_key)
-        return answer
+            self._shadow.start(slots.shadow, inputs, context.request_id, routing_key)
 
     async def submit_feedback(self, feedback: Feedback) -> bool:
         """Store feedback. Raises MethodUnsupported where nothing is recorded, FeedbackUnavailable, RequestInvalid."""
@@ -141,15 +169,20 @@ class ProgramService:
         started = time.monotonic()
         with request.opened(context):
             version = self._stack.retriever.collection_version
-            known = await self._memo.get(variant.artifact.digest, inputs, version)
-            outputs = await self._first_run(variant, inputs, version, context) if known is None else {}
+            remembered = await self._memo.get(variant.artifact.digest, inputs, version)
+            if remembered is not None:
+                return self._recalled(remembered, variant, version, context, started)
+            outputs = await self._first_run(variant, inputs, version, context)
         elapsed = time.monotonic() - started
         metrics.MODULE_DURATION.labels(variant.name).observe(elapsed)
-        if known is None:
-            return Answer(outputs, self._receipt(variant, context, elapsed))
+        return Answer(outputs, self._receipt(variant, context, elapsed))
+
+    def _recalled(
+        self, remembered: Remembered, variant: Variant, version: str, context: RequestContext, started: float
+    ) -> RememberedAnswer:
         context.account.collection_version = version
-        own = Own(context.request_id, variant.artifact.name, variant.name, elapsed)
-        return RememberedAnswer(known, own, lambda: self._receipt(variant, context, elapsed))
+        own = Own(context.request_id, variant.artifact.name, variant.name, time.monotonic() - started)
+        return RememberedAnswer(remembered, own, partial(self._receipt, variant, context, own.elapsed_seconds))
 
     def _receipt(self, variant: Variant, context: RequestContext, elapsed_seconds: float) -> Receipt:
         return receipt(

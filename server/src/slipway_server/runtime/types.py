@@ -47,9 +47,14 @@ class Own(NamedTuple):
 
 
 class Answer:
-    """A program's outputs by field (JSON values) and the receipt."""
+    """A program's outputs by field (JSON values) and the receipt.
+
+    Where it was remembered, `again` answers another request with the same inputs, routing key and pin from memory; None
+    from it says that this one has to be asked for as if for the first time.
+    """
 
     own: Own
+    again: Repeat | None = None
 
     def __init__(self, outputs: Mapping[str, Any], receipt: Receipt) -> None:
         self._outputs = outputs
@@ -72,6 +77,9 @@ class Answer:
 
     def keep(self, name: str, form: Form) -> None:
         """Keep what a servicer made of the answer, without what is `own`, for as long as the answer is remembered."""
+
+
+Repeat = Callable[[RequestContext], Answer | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ from slipway_server.serving.begun import Begun
 from slipway_server.serving.config import ServingConfig
 from slipway_server.serving.methods import Behaviour, Layer, metadata
 from slipway_server.serving.readiness import Readiness, State
-from slipway_server.serving.reading import Unread
+from slipway_server.serving.reading import Received
+from slipway_server.serving.repeats import Repeats
 from slipway_server.serving.status import status
 from slipway_server.telemetry import metrics
 
@@ -41,12 +42,13 @@ OK: str = grpc.StatusCode.OK.name
 log = logging.getLogger(__name__)
 
 
-def layers(config: ServingConfig, readiness: Readiness) -> list[Layer]:
-    """The stack, outermost first."""
+def layers(config: ServingConfig, readiness: Readiness, repeats: Repeats) -> list[Layer]:
+    """The stack, outermost first. What repeats answer waits for nothing, and needs no more."""
     return [
         ErrorStatus(),
         Measure(),
         RequestScope(config.max_deadline_seconds),
+        repeats,
         Deadline(),
         Admission(config.max_concurrent_requests, readiness),
     ]
@@ -56,9 +58,9 @@ class ErrorStatus:
     """Turns every exception into a status of the catalogue; the text of others never reaches a caller."""
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
-        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
             try:
-                return await inner(message, context)
+                return await inner(received, context)
             except grpc.aio.AbortError:
                 raise
             except SlipwayError as error:
@@ -77,14 +79,17 @@ class Measure:
     """Duration by method and code, requests under way, errors by reason."""
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
-        in_flight = metrics.RPC_IN_FLIGHT.labels(method)
+        under_way = 0
+        metrics.RPC_IN_FLIGHT.labels(method).set_function(lambda: under_way)
+        succeeded = metrics.RPC_DURATION.labels(method, OK)
 
-        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
+            nonlocal under_way
             started = time.perf_counter()
-            code = OK
-            in_flight.inc()
+            code: str | None = None
+            under_way += 1
             try:
-                return await inner(message, context)
+                return await inner(received, context)
             except SlipwayError as error:
                 code = error.code
                 metrics.ERRORS.labels(error.reason).inc()
@@ -96,8 +101,9 @@ class Measure:
                 code = Code.INTERNAL
                 raise
             finally:
-                in_flight.dec()
-                metrics.RPC_DURATION.labels(method, str(code)).observe(time.perf_counter() - started)
+                under_way -= 1
+                ended = metrics.RPC_DURATION.labels(method, str(code)) if code else succeeded
+                ended.observe(time.perf_counter() - started)
 
         return behaviour
 
@@ -113,24 +119,22 @@ class RequestScope:
         self._max_deadline_seconds = max_deadline_seconds
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
-        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
             told: dict[str, Any] = dict(metadata.get())
             if ATTEMPTS_KEY in told:
                 metrics.RPC_RETRIES_SEEN.labels(method).inc()
-            given = getattr(message, "request_id", "") or told.get(REQUEST_ID_KEY, "")
+            given = received.request_id or told.get(REQUEST_ID_KEY, "")
             acceptable = _acceptable_id(given)
             request_id = given if acceptable and given else new_request_id()
             scope = RequestContext(request_id, self._deadline(context), pin=told.get(PIN_KEY, ""))
             context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
             with request_scope.opened(scope), access.Logged(method, scope, context):
-                if isinstance(message, Unread):
-                    raise message.error
                 if not acceptable:
                     raise RequestInvalid(
                         f"request_id must be at most {MAX_REQUEST_ID_LENGTH} printable ASCII characters",
                         field="request_id",
                     )
-                return await inner(message, context)
+                return await inner(received, context)
 
         return behaviour
 
@@ -151,8 +155,8 @@ class Deadline:
     """
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
-        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
-            begun = Begun(inner(message, context))
+        async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
+            begun = Begun(inner(received, context))
             if begun.done:
                 return begun.result
             timer = asyncio.timeout(request_scope.current().remaining_seconds())
@@ -181,7 +185,7 @@ class Admission:
         return f"Admission(under_way={self._under_way}, limit={self._limit}, {self._readiness!r})"
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
-        async def behaviour(message: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
             if self._readiness.state is State.STARTING:
                 raise NotReady(f"the server is not ready: {self._readiness.reason}", retry_after_seconds=self._hint())
             if self._under_way >= self._limit:
@@ -192,7 +196,7 @@ class Admission:
                 )
             self._under_way += 1
             try:
-                return await inner(message, context)
+                return await inner(received, context)
             finally:
                 self._under_way -= 1
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods of a server, as generated code adds them, each of ours with `layers` around it.
 
-    methods = Methods(layers(config, readiness), config.max_message_bytes)
+    methods = Methods(layers(config, readiness, repeats), config.max_message_bytes, repeats.find)
     servicers.register(methods, service, config.max_input_bytes)
     grpc_server.add_generic_rpc_handlers((methods,))
 
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from slipway_server.serving.reading import reader
+from slipway_server.serving.reading import Again, Received
 
 OUR_METHODS = "/slipway."
 
@@ -26,7 +26,7 @@ Metadata = Sequence[tuple[str, str | bytes]]
 metadata: ContextVar[Metadata] = ContextVar("slipway_metadata", default=())
 """The metadata of the call that this task handles. gRPC's context makes them anew whenever they are asked for."""
 
-Behaviour = Callable[[Any, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]
+Behaviour = Callable[[Received, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]
 
 
 class Layer(Protocol):
@@ -43,10 +43,14 @@ class Methods(grpc.GenericRpcHandler):
     Args:
         layers: Outermost first.
         max_message_bytes: Longer requests are not read (serving/reading.py).
+        known: By method and bytes of a request, how it is answered without being read (serving/repeats.py).
     """
 
-    def __init__(self, layers: Sequence[Layer], max_message_bytes: int) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], max_message_bytes: int, known: Callable[[str, bytes], Again | None]
+    ) -> None:
         self._layers = layers
+        self._known = known
         self._max_message_bytes = max_message_bytes
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
 
@@ -65,11 +69,24 @@ class Methods(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method)
 
     def _layered(self, path: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        behaviour: Behaviour = handler.unary_unary
+        method, parse, limit = path.lstrip("/"), handler.request_deserializer, self._max_message_bytes
+        behaviour = _read(handler.unary_unary)
         for layer in reversed(self._layers):
-            behaviour = layer.around(path.lstrip("/"), behaviour)
-        read = reader(handler.request_deserializer, self._max_message_bytes)
-        return grpc.unary_unary_rpc_method_handler(behaviour, read, _serialized)
+            behaviour = layer.around(method, behaviour)
+
+        def received(data: bytes) -> Received:
+            return Received(data, parse, limit, self._known(method, data))
+
+        return grpc.unary_unary_rpc_method_handler(behaviour, received, _serialized)
+
+
+def _read(inner: Callable[[Any, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]) -> Behaviour:
+    """`inner`, which takes a message, for what was received."""
+
+    async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
+        return await inner(received.message, context)
+
+    return behaviour
 
 
 def _serialized(response: Any) -> bytes:

@@ -12,14 +12,17 @@ as the format asks for, but not by all (protobuf.js keeps the last one): its len
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
 
 from slipway.v1 import receipt_pb2
 from slipway_server.cache.memory import Form
-from slipway_server.runtime.types import Answer
+from slipway_server.request import RequestContext
+from slipway_server.runtime.types import Answer, Repeat
 from slipway_server.serving import convert
+from slipway_server.serving.repeats import Reply
 
 LENGTH_DELIMITED = 2
 """Wire type of a message in a message (protobuf's encoding guide)."""
@@ -33,6 +36,14 @@ class Responses:
         self._write = write
         self._name: str = kind.DESCRIPTOR.full_name
         self._tag = _varint(kind.DESCRIPTOR.fields_by_name["receipt"].number << 3 | LENGTH_DELIMITED)
+
+    def reply(self, answer: Answer) -> Reply:
+        """The response, and where the answer was remembered how to answer an equal request."""
+        return Reply(self.of(answer), None if answer.again is None else partial(self._again, answer.again))
+
+    def _again(self, again: Repeat, context: RequestContext) -> bytes | None:
+        answer = again(context)
+        return None if answer is None else self.of(answer)
 
     def of(self, answer: Answer) -> bytes:
         """The response. Raises ProgramFailed for outputs that it cannot hold."""

@@ -29,6 +29,7 @@ from slipway_server.serving.http import application
 from slipway_server.serving.layers import layers
 from slipway_server.serving.methods import Methods
 from slipway_server.serving.readiness import Readiness
+from slipway_server.serving.repeats import Repeats
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -83,7 +84,8 @@ class Server:
         """The port that is listened on, once started; so for `metrics_port`."""
         self.metrics_port = config.metrics_port
         self._config = config
-        methods = Methods(layers(config, self.readiness), config.max_message_bytes)
+        repeats = Repeats()
+        methods = Methods(layers(config, self.readiness, repeats), config.max_message_bytes, repeats.find)
         servicers.register(methods, service, config.max_input_bytes)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, methods)
         if config.reflection:

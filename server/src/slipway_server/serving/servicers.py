@@ -24,6 +24,7 @@ from slipway_server.runtime.types import Answer, Service, Serving
 from slipway_server.serving import convert
 from slipway_server.serving.pages import page
 from slipway_server.serving.reading import too_large
+from slipway_server.serving.repeats import Reply
 from slipway_server.serving.responses import Responses
 
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
@@ -76,10 +77,10 @@ class Prediction(prediction_pb2_grpc.PredictionServiceServicer):
         self._max_input_bytes = max_input_bytes
         self._responses = Responses(prediction_pb2.PredictResponse, self._write)
 
-    async def Predict(self, request: prediction_pb2.PredictRequest, context: grpc.aio.ServicerContext) -> bytes:
+    async def Predict(self, request: prediction_pb2.PredictRequest, context: grpc.aio.ServicerContext) -> Reply:
         _check_size(request.inputs.ByteSize(), self._max_input_bytes)
         inputs = convert.inputs_from_struct(request.inputs)
-        return self._responses.of(await _predict(self._service, inputs, request))
+        return self._responses.reply(await _predict(self._service, inputs, request))
 
     @staticmethod
     def _write(answer: Answer, response: prediction_pb2.PredictResponse) -> None:
@@ -95,13 +96,13 @@ class Rag(rag_pb2_grpc.RagServiceServicer):
         self._offered = answers_questions(service.serving())
         self._responses = Responses(rag_pb2.AskResponse, self._write)
 
-    async def Ask(self, request: rag_pb2.AskRequest, context: grpc.aio.ServicerContext) -> bytes:
+    async def Ask(self, request: rag_pb2.AskRequest, context: grpc.aio.ServicerContext) -> Reply:
         if not self._offered:
             raise MethodUnsupported(
                 f"the served program does not go from {QUESTION} to {ANSWER}; use PredictionService.Predict"
             )
         _check_size(len(request.question.encode()), self._max_input_bytes)
-        return self._responses.of(await _predict(self._service, {QUESTION: request.question}, request))
+        return self._responses.reply(await _predict(self._service, {QUESTION: request.question}, request))
 
     @staticmethod
     def _write(answer: Answer, response: rag_pb2.AskResponse) -> None:
