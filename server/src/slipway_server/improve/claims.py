@@ -20,14 +20,15 @@ import orjson
 
 from slipway_server.artifacts.files import write_atomic
 from slipway_server.improve.places import UNCOMPILED, gates, load, publish
+from slipway_server.traffic.config import DAY_SECONDS
 
 BEAT = ".beat"
 MOST = 2
-WITHIN_SECONDS = 30 * 86_400.0
+WITHIN_SECONDS = 30 * DAY_SECONDS
 BEAT_SECONDS = 300.0
 SILENT_SECONDS = 3600.0
 """A recompilation that has not been heard of for so long is dead."""
-UNBEGUN_SECONDS = 86_400.0
+UNBEGUN_SECONDS = DAY_SECONDS
 """A Job may wait so long for room in the cluster before it begins."""
 
 

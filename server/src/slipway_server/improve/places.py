@@ -28,6 +28,7 @@ import orjson
 from slipway_server.config import Settings
 from slipway_server.errors import ConfigInvalid, DataCorrupt
 from slipway_server.traffic.once import write_once
+from slipway_server.traffic.quality import LATEST
 
 UNCOMPILED = "uncompiled"
 
@@ -110,7 +111,7 @@ def gates(loop: Path) -> Path:
 
 def latest(loop: Path) -> Path:
     """The newest report's figures."""
-    return loop / "latest.json"
+    return loop / LATEST
 
 
 def publish(path: Path, value: Any) -> bool:

@@ -26,10 +26,7 @@ from slipway_server.improve.diagnose import Diagnosis, diagnose
 from slipway_server.improve.places import Places, load, publish
 from slipway_server.improve.scores import judge_records, judgeable, key_of
 from slipway_server.improve.windows import (
-    CANDIDATE,
     GRACE_SECONDS,
-    SHADOW,
-    STABLE,
     WindowResult,
     due,
     result_of,
@@ -40,6 +37,7 @@ from slipway_server.improve.windows import (
     stored,
 )
 from slipway_server.runtime.session import Session
+from slipway_server.runtime.variants import CANDIDATE, SHADOW, STABLE
 from slipway_server.traffic import Record, read_traffic
 
 Progress = Callable[[str, int, int | None], None]

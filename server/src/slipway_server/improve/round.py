@@ -17,8 +17,8 @@ from slipway_server.improve.findings import figures, findings
 from slipway_server.improve.forget import expire_reports, write_report
 from slipway_server.improve.places import latest, publish
 from slipway_server.improve.reevaluate import Progress, Setup, reevaluate, silent
-from slipway_server.improve.windows import DAY_SECONDS
 from slipway_server.runtime.session import Session
+from slipway_server.traffic.config import DAY_SECONDS
 
 
 def run_round(

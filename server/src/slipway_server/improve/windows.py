@@ -13,11 +13,11 @@ from typing import Any
 from slipway_server.evaluation import Evaluation, Outcome
 from slipway_server.improve.decide import Preset, Window
 from slipway_server.improve.places import load, publish
+from slipway_server.runtime.variants import SHADOW
 from slipway_server.traffic import Record
+from slipway_server.traffic.config import DAY_SECONDS
 
-STABLE, CANDIDATE, SHADOW = "stable", "candidate", "shadow"
 WORST = 10
-DAY_SECONDS = 86_400.0
 GRACE_SECONDS = 600.0
 """After its end a window waits so long for the last lines of other pods."""
 
