@@ -135,6 +135,12 @@ def test_a_forgotten_user_leaves_the_reports(world: Any, slipway: Slipway, monke
     assert sum(row["answers"] for row in shown["days"]) == 40
 
 
+def test_reports_are_for_the_loops_own_user(world: Any, slipway: Slipway) -> None:
+    world.serve(1, 45)
+    report = Path(slipway("reevaluate", "--until", world.now)[1]["path"])
+    assert report.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_reports_quote_nobody_longer_than_traffic_is_kept(world: Any, slipway: Slipway) -> None:
     world.serve(1, 40)
     old = Path(slipway("reevaluate", "--until", world.now)[1]["path"])

@@ -39,6 +39,7 @@ def _drop(loop: Path, unwanted: Callable[[dict[str, Any], dict[str, Any]], bool]
 
 
 def write_report(path: Path, report: dict[str, object]) -> None:
-    """Write a report as JSON, and the page beside it."""
+    """Write a report as JSON, and the page beside it. It quotes users: as with their records, others may not look."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomic(path, orjson.dumps(report, option=orjson.OPT_INDENT_2))
     write_atomic(path.with_suffix(".html"), page(report).encode())
