@@ -56,10 +56,23 @@ ERRORS = _counter("slipway_errors_total", "RPCs that failed, by reason of docs/e
 
 VARIANT_INFO = _gauge("slipway_variant_info", "1 for what is served now.", "program", "variant", "artifact", "digest")
 ROUTING_WEIGHT = _gauge("slipway_routing_weight_bps", "Share of the traffic in basis points.", "variant")
-SWAPS = _counter("slipway_swaps_total", "Updates of variants and routing: swapped or refused.", "variant", "outcome")
-CANDIDATE_REMOVED = _counter("slipway_candidate_removed_total", "Candidates that failed more than stable.")
-SHADOW_RUNS = _counter("slipway_shadow_runs_total", "Requests run by the shadow too, by outcome.", "outcome")
-MODULE_DURATION = _seconds("slipway_module_duration_seconds", "Time per run of the program.", "variant")
+SWAPS = _counter(
+    "slipway_swaps_total",
+    "Updates of variants and of the routing file (variant: routing), by outcome: swapped or refused.",
+    "variant",
+    "outcome",
+)
+CANDIDATE_REMOVED = _counter(
+    "slipway_candidate_removed_total", "Candidates removed because they failed, or were slow, more often than stable."
+)
+SHADOW_RUNS = _counter(
+    "slipway_shadow_runs_total",
+    "Requests that the shadow ran, too, by outcome: answered, failed or dropped.",
+    "outcome",
+)
+MODULE_DURATION = _seconds(
+    "slipway_module_duration_seconds", "Time per run of the program; remembered answers need none.", "variant"
+)
 PARSE_RETRIES = _counter("slipway_parse_retries_total", "Runs repeated because an answer could not be parsed.")
 
 # ---- lm
@@ -87,7 +100,12 @@ LM_WAITED = _counter(
 )
 LM_RETRY_DELAY = _seconds("slipway_lm_retry_delay_seconds", "Pause before a repeated attempt.", "model")
 LM_RETRY_AFTER = _seconds("slipway_lm_retry_after_seconds", "Retry-After that the provider sent.", "model")
-LM_SHEDS = _counter("slipway_lm_sheds_total", "LM calls refused without an attempt, by reason.", "class", "reason")
+LM_SHEDS = _counter(
+    "slipway_lm_sheds_total",
+    "LM calls refused without an attempt, by reason: queue_cap, deadline or circuit.",
+    "class",
+    "reason",
+)
 LM_IN_FLIGHT = _gauge("slipway_lm_in_flight", "Attempts at the provider under way.", "model")
 LM_WAITING = _gauge("slipway_lm_waiting", "Attempts waiting for a slot or for quota.", "class")
 LM_SLOT_WAIT = _gauge(
@@ -135,7 +153,7 @@ CACHE_JOINS = _counter(
     "scope",
     "outcome",
 )
-CACHE_LEASES = _counter("slipway_cache_leases_total", "Lease files, by event.", "event")
+CACHE_LEASES = _counter("slipway_cache_leases_total", "Lease files, by event: acquired, held, taken_over or unreadable.", "event")
 
 # ---- traffic
 
