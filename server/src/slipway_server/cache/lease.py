@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -79,6 +80,7 @@ class Leases:
         self._holder = f"{host}-{os.getpid()}-{secrets.token_hex(6)}"
         self._store = store
         self._beat_seconds = beat_seconds
+        self._numbers = itertools.count(1)
         self._beats = 0
         self._held: set[Lease] = set()
         self._owed: deque[Lease] = deque(maxlen=OWED_LEASES)
@@ -200,7 +202,7 @@ class Leases:
             return None
 
     def _new(self, name: str) -> Lease:
-        return Lease(name, f"{self._holder} {secrets.token_hex(8)}\n".encode())
+        return Lease(name, f"{self._holder} {next(self._numbers)}\n".encode())
 
     def _took(self, lease: Lease, event: str) -> Lease:
         with self._lock:
