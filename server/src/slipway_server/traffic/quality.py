@@ -6,7 +6,9 @@ show_quality(Path("…/loop"), now=time.time())
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -17,13 +19,12 @@ VERDICTS = ("BASELINING", "HEALTHY", "WATCH", "DEGRADED", "INCONCLUSIVE", "JUDGE
 
 
 def show_quality(loop: Path, now: float) -> None:
-    """Set the gauges from the newest report; without one they stay as they are."""
-    try:
-        found = orjson.loads((loop / LATEST).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return
-    if not isinstance(found, dict):
-        return
+    """Set the gauges from the newest report; without one, or by one that is damaged, they stay as they are."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        _show(orjson.loads((loop / LATEST).read_bytes()), now)
+
+
+def _show(found: dict[str, Any], now: float) -> None:
     for verdict in VERDICTS:
         metrics.QUALITY_VERDICT.labels(verdict).set(verdict == found.get("verdict"))
     for kind in ("score", "low", "high", "baseline"):
