@@ -222,6 +222,16 @@ def test_a_dead_pods_segment_is_read_without_its_torn_line(
     assert not list(tmp_path.glob("requests/*/*.open"))
 
 
+def test_what_cannot_be_deleted_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    day = tmp_path / "requests" / "2026-11-20"
+    (day / "a.jsonl").mkdir(parents=True)  # no file, so that unlink(2) refuses
+    (day / "b.jsonl").touch()
+    later = (day / "b.jsonl").stat().st_mtime + 10
+    assert drop_old(tmp_path, later) == 1
+    assert [path.name for path in day.iterdir()] == ["a.jsonl"]
+    assert "1 files are not deleted although their time is over" in caplog.text
+
+
 def test_servers_show_the_loops_newest_figures(config: MakeConfig, tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.mkdir()
