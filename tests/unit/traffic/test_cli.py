@@ -100,3 +100,20 @@ def test_the_95th_percentile_of_two_answers_is_the_slower(
     asyncio.run(recorder.aclose())
     [day] = orjson.loads(output("show", "--dir", str(tmp_path), "--json"))["days"]
     assert day["p95_seconds"] == 9.0
+
+
+def test_forget_says_what_it_could_not_search(folder: str) -> None:
+    [closed] = Path(folder).glob("requests/2026-11-21/*.jsonl")
+    closed.with_name("unreadable.jsonl").mkdir()
+    feedback = next(Path(folder).glob("feedback/*/*.json"))
+    feedback.write_text("{")
+    done = CliRunner().invoke(command, ["forget", "--routing-key", "ann", "--dir", folder])
+    assert done.exit_code == 1
+    assert "removed 3 answers" in done.stdout
+    assert "files that could not be read, and may hold more: 2" in done.stdout
+
+
+def test_feedback_is_taken_between_the_same_moments(folder: str) -> None:
+    later = ("--since", "9999-01-01", "--dir", folder)
+    assert output("export", "--feedback", *later) == ""
+    assert orjson.loads(output("show", "--json", *later))["feedback"] == {"good": 0, "bad": 0, "unrated": 0}

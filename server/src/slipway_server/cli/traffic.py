@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from slipway_server.cli.values import moment
 from slipway_server.config import load_settings
 
 if TYPE_CHECKING:
-    from slipway_server.traffic import Record, Traffic
+    from slipway_server.traffic import Forgotten, Record
 
 command = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -39,12 +40,12 @@ def show(
 
     Example: slipway traffic show --since 2026-11-01
     """
-    from slipway_server.traffic import read_feedback
+    from slipway_server.traffic import read_feedback, read_traffic
 
-    folder = _folder(dir_)
-    traffic = _read(folder, since, until)
+    folder, (first, last) = _folder(dir_), _span(since, until)
+    traffic = read_traffic(folder, first, last)
     rows = _by_day(traffic.records)
-    feedback = read_feedback(folder)
+    feedback = read_feedback(folder, first, last)
     ratings = {rating or "unrated": sum(item.rating == rating for item in feedback) for rating in ("good", "bad", "")}
     if as_json:
         damage = {"torn_lines": traffic.damage.torn, "unreadable_files": traffic.damage.unreadable}
@@ -79,14 +80,14 @@ def export(
     """
     from dataclasses import asdict
 
-    from slipway_server.traffic import read_feedback
+    from slipway_server.traffic import read_feedback, read_traffic
 
-    folder = _folder(dir_)
+    folder, (first, last) = _folder(dir_), _span(since, until)
     lines: list[dict[str, Any]]
     if feedback:
-        lines = [asdict(item) for item in read_feedback(folder)]
+        lines = [asdict(item) for item in read_feedback(folder, first, last)]
     else:
-        records = _read(folder, since, until).records
+        records = read_traffic(folder, first, last).records
         lines = _most_frequent(records) if inputs_only else [record.values() for record in records]
     for line in lines:
         print_json(line, one_line=True)
@@ -99,6 +100,8 @@ def forget(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Remove everything recorded for one user so far, and report what was removed.
+
+    Exit code 1: some files could not be read, and may hold more.
 
     Example: slipway traffic forget --routing-key user-17
     """
@@ -113,19 +116,26 @@ def forget(
     done = forget_traffic(folder, routing_key, now=time.time())
     settings = load_settings({"traffic_dir": folder})
     examples = forget_reports(loop_folder(settings), pseudonym(routing_key))
-    values = {**asdict(done), "report_examples": examples}
     if as_json:
-        print_json(values)
-        return
-    typer.echo(f"removed {done.records} answers from {done.segments} segments, {done.feedback} pieces of feedback")
-    typer.echo(f"and {examples} examples from reports")
+        print_json({**asdict(done), "report_examples": examples})
+    else:
+        typer.echo("\n".join(_forgotten_lines(done, examples)))
+    if done.unreadable:
+        raise typer.Exit(1)
+
+
+def _forgotten_lines(done: Forgotten, examples: int) -> Iterator[str]:
+    yield f"removed {done.records} answers from {done.segments} segments, {done.feedback} pieces of feedback"
+    yield f"and {examples} examples from reports"
     if done.pending:
-        typer.echo(
+        yield (
             f"{done.pending} more are in segments that running servers write: no reader sees them any more, and the "
             "servers drop them when they close the segments, within 5 minutes; where a server was killed just now, run "
             "this again in 15 minutes"
         )
-    typer.echo("not searched: the answer cache (by content, not by user), logs, and artifacts with demos from feedback")
+    if done.unreadable:
+        yield f"files that could not be read, and may hold more: {done.unreadable}; run this again"
+    yield "not searched: the answer cache (by content, not by user), logs, and artifacts with demos from feedback"
 
 
 def _folder(given: Path | None) -> Path:
@@ -134,11 +144,9 @@ def _folder(given: Path | None) -> Path:
     return folder_of(load_settings({"traffic_dir": given}))
 
 
-def _read(folder: Path, since: str | None, until: str | None) -> Traffic:
-    from slipway_server.traffic import read_traffic
-
+def _span(since: str | None, until: str | None) -> tuple[float, float]:
     first = 0.0 if since is None else moment("--since", since)
-    return read_traffic(folder, first, float("inf") if until is None else moment("--until", until))
+    return first, math.inf if until is None else moment("--until", until)
 
 
 def _by_day(records: list[Record]) -> list[dict[str, Any]]:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 import queue
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from slipway_server.telemetry import metrics
 from slipway_server.traffic.once import write_once
 from slipway_server.traffic.record import pseudonym
 from slipway_server.traffic.redact import Redactor
+from slipway_server.traffic.segments import Damage
 
 FEEDBACK = "feedback"
 SHARD = "[0-9a-f]" * 2
@@ -135,27 +136,33 @@ def feedback_path(folder: Path, feedback_id: str) -> Path:
     return folder / name[:2] / f"{name[2:]}.json"
 
 
-def read_feedback(folder: Path) -> list[Feedback]:
-    """All feedback below a traffic folder, by time; unreadable files are left out."""
+def read_feedback(folder: Path, since: float = 0.0, until: float = math.inf) -> list[Feedback]:
+    """Feedback with since <= time < until below a traffic folder, by time; unreadable files are left out."""
     known = {item.name for item in fields(Feedback)}
     found = [
         Feedback(**{key: value for key, value in values.items() if key in known})
-        for _, values in _files(folder / FEEDBACK)
+        for _, values in _files(folder / FEEDBACK, Damage())
+        if since <= values["time"] < until
     ]
     return sorted(found, key=lambda item: (item.time, item.feedback_id))
 
 
-def forget_feedback(folder: Path, routing: str) -> int:
-    """Remove the feedback of one pseudonym; returns how much."""
-    mine = [path for path, values in _files(folder / FEEDBACK) if values.get("routing") == routing]
+def forget_feedback(folder: Path, routing: str, damage: Damage) -> int:
+    """Remove the feedback of one pseudonym; returns how much. Files that cannot be read are counted in `damage`."""
+    mine = [path for path, values in _files(folder / FEEDBACK, damage) if values.get("routing") == routing]
     for path in mine:
         path.unlink(missing_ok=True)
     return len(mine)
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _files(folder: Path, damage: Damage) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(folder.glob(f"{SHARD}/*.json")):
-        with suppress(OSError, orjson.JSONDecodeError):
+        try:
             values = orjson.loads(path.read_bytes())
-            if isinstance(values, dict) and {"feedback_id", "request_id", "time"} <= values.keys():
-                yield path, values
+        except FileNotFoundError:
+            continue
+        except (OSError, orjson.JSONDecodeError):
+            damage.unreadable += 1
+            continue
+        if isinstance(values, dict) and {"feedback_id", "request_id", "time"} <= values.keys():
+            yield path, values

@@ -35,12 +35,16 @@ Tombstones = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was removed. `pending`: records in segments that running servers will close within minutes."""
+    """What was removed. `pending`: records in segments that running servers will close within minutes.
+
+    `unreadable`: files that could not be searched; they may hold more.
+    """
 
     records: int
     segments: int
     feedback: int
     pending: int
+    unreadable: int
 
 
 def forgotten(folder: Path) -> Tombstones:
@@ -78,9 +82,10 @@ def forget(folder: Path, routing_key: str, *, now: float) -> Forgotten:
     write_atomic(folder / FORGOTTEN / f"{name}.json", orjson.dumps({"time": now}))
     tombstones = {name: now}
     removed = touched = pending = 0
+    damage = Damage()
     for day in all_days(folder / REQUESTS):
         for path in segments(day):
-            mine = sum(is_forgotten(values, tombstones) for values in read(path, Damage()))
+            mine = sum(is_forgotten(values, tombstones) for values in read(path, damage))
             if not mine:
                 continue
             if path.suffix == CLOSED or _is_stale(path, now):
@@ -88,7 +93,8 @@ def forget(folder: Path, routing_key: str, *, now: float) -> Forgotten:
                 touched += 1
             else:
                 pending += mine
-    return Forgotten(removed, touched, forget_feedback(folder, name), pending)
+    feedback = forget_feedback(folder, name, damage)
+    return Forgotten(removed, touched, feedback, pending, damage.unreadable)
 
 
 def _is_stale(path: Path, now: float) -> bool:
