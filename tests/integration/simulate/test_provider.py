@@ -256,7 +256,7 @@ async def test_admin_changes_resets_and_shows(client: httpx.AsyncClient) -> None
         assert changed.json() == {"changed": ["text"]}
         assert (await ask(client, provider)).json()["choices"][0]["message"]["content"] == "new"
         assert (await client.get(f"{root}/admin/behaviour", params={"model": "m"})).json()["text"] == "new"
-        for wrong in ({"text": 1, "rpm": "x"}, {"nonsense": 1}, []):
+        for wrong in ({"text": 1, "rpm": "x"}, {"nonsense": 1}, {"model": ["m"]}, []):
             assert (await client.post(f"{root}/admin/configure", json=wrong)).status_code == 400
         assert (await client.get(f"{root}/ledger/summary")).json()["statuses"] == {"200": 1}
         assert (await client.get(f"{root}/ledger")).json()[0]["model"] == "m"
@@ -266,6 +266,26 @@ async def test_admin_changes_resets_and_shows(client: httpx.AsyncClient) -> None
         await client.post(f"{root}/admin/reset")
         assert (await ask(client, provider)).status_code == 200
         assert len(provider.ledger.entries) == 1
+
+
+async def test_a_script_loses_no_text_to_requests_that_are_refused(client: httpx.AsyncClient) -> None:
+    async with serving(answer="script", script=["first", "second"]) as provider:
+        said = []
+        for fault in ("unavailable", "none", "invalid", "rate-limit", "none"):
+            provider.configure(fault=fault)
+            answered = await ask(client, provider)
+            if answered.status_code == 200:
+                said.append(answered.json()["choices"][0]["message"]["content"])
+        provider.reset()
+        said.append((await ask(client, provider)).json()["choices"][0]["message"]["content"])
+    assert said == ["first", "second", "first"]
+
+
+async def test_malformed_embeddings_are_refused(client: httpx.AsyncClient) -> None:
+    async with serving() as provider:
+        for wrong in ({"input": []}, {"input": ["a", 3]}, {"input": "a", "dimensions": True}):
+            answered = await client.post(f"{provider.base_url}/embeddings", json={"model": "m", **wrong})
+            assert answered.status_code == 400, wrong
 
 
 async def test_malformed_requests_are_refused(client: httpx.AsyncClient) -> None:

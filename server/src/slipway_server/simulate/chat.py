@@ -36,7 +36,7 @@ async def complete_chat(exchange: Exchange) -> web.StreamResponse:
     reserved = 0 if behaviour.output_charged == "produced" else (limit or DEFAULT_RESERVATION)
     exchange.input_tokens = prompt
     await exchange.admit(prompt + reserved)
-    reply = answer(behaviour, messages, limit, exchange.number, exchange.state.dice)
+    reply = answer(behaviour, messages, limit, next(exchange.state.turns), exchange.state.dice)
     _settle(exchange, reply, reserved)
     if body.get("stream") is True:
         return await _stream(exchange, reply)

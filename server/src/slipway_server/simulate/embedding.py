@@ -19,7 +19,7 @@ async def embed(exchange: Exchange) -> web.StreamResponse:
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
         raise Refused("invalid", REFUSALS["invalid"])
     dimension = exchange.body.get("dimensions", exchange.state.config.embedding_dimension)
-    if not isinstance(dimension, int) or not 1 <= dimension <= 65_536:
+    if type(dimension) is not int or not 1 <= dimension <= 65_536:
         raise Refused("invalid", REFUSALS["invalid"])
     exchange.input_tokens = sum(estimate_tokens(text) for text in texts)
     await exchange.admit(exchange.input_tokens)

@@ -133,7 +133,10 @@ class Provider:
             changes = orjson.loads(await request.read())
             if not isinstance(changes, dict):
                 raise ConfigInvalid("send a JSON object with keys of the provider's behaviour")
-            self.state.configure(changes.pop("model", None), changes)
+            model = changes.pop("model", None)
+            if not isinstance(model, str | None):
+                raise ConfigInvalid("model is the name of one model")
+            self.state.configure(model, changes)
         except orjson.JSONDecodeError:
             return _json({"error": "the body is not JSON"}, status=400)
         except ConfigInvalid as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import time
@@ -29,6 +30,8 @@ class State:
     def __init__(self, config: SimulatorConfig, clock: Clock = time.monotonic) -> None:
         self.config = config
         self.dice = random.Random(config.seed)
+        self.turns = itertools.count()
+        """Which text of a script an answer has; what is refused takes none."""
         self._clock = clock
         self._start = clock()
         self._base = config.behaviour
@@ -44,6 +47,7 @@ class State:
     def restart(self) -> None:
         """Full quotas, and the scenario from its beginning."""
         self._start = self._clock()
+        self.turns = itertools.count()
         self._accounts.clear()
 
     def knows(self, model: str) -> bool:
