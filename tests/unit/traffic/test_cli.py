@@ -48,6 +48,19 @@ def test_inputs_are_exported_once_each_for_pre_warming(folder: str, tmp_path: Pa
     assert load_questions(path, ["question"], limit=10) == [{"question": "often?"}, {"question": "rare?"}]
 
 
+def test_a_text_with_line_separators_stays_one_line(
+    tmp_path: Path, config: Callable[..., TrafficConfig], receipt: Callable[..., Receipt]
+) -> None:
+    question = "one\u2028two\u2029three\x85four\nfive ü"
+    recorder = Recorder(config())
+    recorder({"question": question}, {"answer": "!"}, receipt("r0"))
+    asyncio.run(recorder.aclose())
+    path = tmp_path / "questions.jsonl"
+    path.write_text(output("export", "--inputs", "--dir", str(tmp_path)), encoding="utf-8")
+    assert load_questions(path, ["question"], limit=10) == [{"question": question}]
+    assert "ü" in path.read_text(encoding="utf-8")
+
+
 def test_answers_and_feedback_are_exported_whole(folder: str) -> None:
     rows = [orjson.loads(line) for line in output("export", "--dir", folder, "--since", "2026-11-22").splitlines()]
     assert [(row["request_id"], row["variant"], row["outputs"]) for row in rows] == [("r3", "shadow", {"answer": "x"})]

@@ -26,6 +26,9 @@ _DIR = typer.Option(None, "--dir", help="Folder of recorded traffic; default is 
 _SINCE = typer.Option(None, help="First day or moment, UTC, such as 2026-11-20 or 2026-11-20T08:00.")
 _UNTIL = typer.Option(None, help="End (exclusive).")
 
+_BREAKS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"})
+"""JSON leaves them as they are within texts, but readers such as Python's str.splitlines end a line there."""
+
 
 @command.callback()
 def _traffic() -> None:
@@ -90,7 +93,7 @@ def export(
         records = read_traffic(folder, first, last).records
         lines = _most_frequent(records) if inputs_only else [record.values() for record in records]
     for line in lines:
-        print_json(line, one_line=True)
+        typer.echo(orjson.dumps(line).decode().translate(_BREAKS))
 
 
 @command.command()
