@@ -93,13 +93,14 @@ def closing(console: Console, seconds: float, folder: Path, program: str, collec
     """How long it took, and what to type next."""
     console.print()
     console.print(Rule(f"[bold]Done in {seconds:.0f} s[/]", align="left", style="blue"))
-    configured = f"export {FILE_KEY}={os.environ[FILE_KEY]}\n" if FILE_KEY in os.environ else ""
+    configured = f"export {FILE_KEY}={shlex.quote(os.environ[FILE_KEY])}\n" if FILE_KEY in os.environ else ""
+    data, artifacts = (shlex.quote(str(folder / name)) for name in ("data", "artifacts"))
     console.print(f"Everything is in {folder}. Serve it yourself, and ask in a second terminal:\n")
     _typed(
         console,
         f"source .venv/bin/activate\n"
-        f"{configured}export SLIPWAY_DATA_DIR={folder}/data\n"
-        f"slipway serve --program {program} --artifact {folder}/artifacts --collection {collection}\n"
+        f"{configured}export SLIPWAY_DATA_DIR={data}\n"
+        f"slipway serve --program {program} --artifact {artifacts} --collection {collection}\n"
         'slipway ask "Who discovered Comet Strand?"',
     )
     if offline:
