@@ -15,7 +15,7 @@ from slipway_server.evaluation import Dataset, read_dataset
 
 def read(tmp_path: Path, text: str, **options: object) -> Dataset:
     path = tmp_path / "dev.jsonl"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return read_dataset(path, **{"inputs": ["question"], "outputs": ["reasoning", "answer"], **options})
 
 
@@ -64,6 +64,10 @@ def test_a_bad_file_names_itself_and_the_line(text: str, hint: str, tmp_path: Pa
     with pytest.raises(DatasetInvalid) as caught:
         read(tmp_path, text)
     assert hint in caught.value.message
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    assert read(tmp_path, '\ufeff{"question": "q", "answer": "a"}').examples[0].question == "q"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

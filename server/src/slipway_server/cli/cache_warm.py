@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import typer
 
 from slipway_server.cli.output import print_json
@@ -86,20 +85,9 @@ async def ask_all(
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DatasetInvalid(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    rows = []
-    for number, line in enumerate(content.splitlines(), 1):
-        if line.strip():
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                row = None
-            if not isinstance(row, dict):
-                raise DatasetInvalid(f"{path}:{number}: is not a JSON object with the program's inputs")
-            rows.append(row)
+    from slipway_server.evaluation.datasets import content_of, rows_of
+
+    rows = [row for _, row in rows_of(path, content_of(path))]
     if not rows:
         raise DatasetInvalid(f"{path}: has no questions")
     return rows

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,33 +68,43 @@ def read_dataset(
     Raises:
         DatasetInvalid: Names file and line.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DatasetInvalid(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    examples = [
-        _example(f"{path}:{number}", line, inputs, outputs, check)
-        for number, line in enumerate(content.splitlines(), 1)
-        if line.strip()
-    ]
+    content = content_of(path)
+    examples = [_example(place, row, inputs, outputs, check) for place, row in rows_of(path, content)]
     if not examples:
         raise DatasetInvalid(f"{path}: has no examples; each line is a JSON object with {', '.join(inputs)}")
     return Dataset(path, hashlib.sha256(content).hexdigest(), examples)
 
 
+def content_of(path: Path) -> bytes:
+    """The bytes of a file. Raises DatasetInvalid, which says why it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetInvalid(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+
+
+def rows_of(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place (file:line) and JSON object of each line that is not empty. Raises DatasetInvalid with the place."""
+    for number, line in enumerate(content.removeprefix(BOM_UTF8).splitlines(), 1):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            raise DatasetInvalid(f"{place}: is not JSON; each line is one JSON object") from None
+        if not isinstance(row, dict):
+            raise DatasetInvalid(f"{place}: is not a JSON object")
+        yield place, row
+
+
 def _example(
     place: str,
-    line: bytes,
+    row: dict[str, Any],
     inputs: Sequence[str],
     outputs: Sequence[str],
     check: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None,
 ) -> LabelledExample:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        raise DatasetInvalid(f"{place}: is not JSON; each line is one JSON object") from None
-    if not isinstance(row, dict):
-        raise DatasetInvalid(f"{place}: is not a JSON object")
     missing = [name for name in inputs if name not in row]
     if missing:
         raise DatasetInvalid(f"{place}: lacks the input '{missing[0]}' (the program takes {', '.join(inputs)})")

@@ -20,6 +20,7 @@ from slipway_server.artifacts import Manifest
 from slipway_server.artifacts.canonical import canonical
 from slipway_server.artifacts.files import write_atomic
 from slipway_server.errors import DatasetInvalid
+from slipway_server.evaluation.datasets import content_of
 
 INDEX = "bundle.json"
 TRAIN, HELDOUT, ANCHORS = "train.jsonl", "heldout.jsonl", "anchors.jsonl"
@@ -89,10 +90,7 @@ def pack(folder: Path, *, train: Path, heldout: Path, anchors: Path | None = Non
     for name, source in ((TRAIN, train), (HELDOUT, heldout), (ANCHORS, anchors)):
         if source is None:
             continue
-        try:
-            content = source.read_bytes()
-        except OSError as error:
-            raise DatasetInvalid(f"{source}: {(error.strerror or 'cannot be read').lower()}") from None
+        content = content_of(source)
         write_atomic(folder / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
     write_atomic(folder / INDEX, orjson.dumps(digests, option=orjson.OPT_INDENT_2))
