@@ -91,3 +91,11 @@ def test_inputs_are_checked_and_converted(tmp_path: Path) -> None:
 def test_unknown_outputs_make_every_other_key_a_label(tmp_path: Path) -> None:
     example = read(tmp_path, '{"question": "q", "reply": "a", "x": 1}', outputs=[]).examples[0]
     assert example.labels().keys() == ["reply", "x"]
+
+
+def test_fields_may_have_any_name(tmp_path: Path) -> None:
+    row = '{"base": 2, "self": 3, "answer": "8"}'
+    example = read(tmp_path, row, inputs=["base", "self"]).examples[0]
+    assert dict(example.inputs()) == {"base": 2, "self": 3}
+    assert example.labels().keys() == ["answer"]
+    assert read(tmp_path, '{"question": "q", "self": 1}', outputs=[]).examples[0].labels().keys() == ["self"]

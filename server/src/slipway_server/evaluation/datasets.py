@@ -118,4 +118,5 @@ def _example(
         except CallerError as error:
             raise DatasetInvalid(f"{place}: {error.message}") from None
     extra = {name: value for name, value in row.items() if name not in given and name not in labels}
-    return LabelledExample(**given, **{name: row[name] for name in labels}, **{EXTRA: extra}).with_inputs(*inputs)
+    # In one mapping: as keyword arguments, a field called `base` would be taken for another example.
+    return LabelledExample({**given, **{name: row[name] for name in labels}, EXTRA: extra}).with_inputs(*inputs)

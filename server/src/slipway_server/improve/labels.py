@@ -37,7 +37,7 @@ def labelled(
             continue
         key = _key(inputs)
         if known and key not in forbidden:
-            found[key] = LabelledExample(**inputs, **known).with_inputs(*inputs)
+            found[key] = LabelledExample({**inputs, **known}).with_inputs(*inputs)
     return [found[key] for key in sorted(found)]
 
 

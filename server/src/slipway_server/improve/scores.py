@@ -57,7 +57,7 @@ def judge_records(
 
     async def replay(inputs: dict[str, Any]) -> dspy.Prediction:
         record = by_key[inputs[KEY]]
-        return dspy.Prediction(**{**record.outputs, **({CONTEXT: record.context} if record.context else {})})
+        return dspy.Prediction({**record.outputs, **({CONTEXT: record.context} if record.context else {})})
 
     try:
         return session.run(
@@ -74,7 +74,7 @@ def judge_records(
 
 
 def _example(record: Record) -> dspy.Example:
-    return dspy.Example(**record.inputs, **{KEY: "\n".join(key_of(record))}).with_inputs(KEY)
+    return dspy.Example({**record.inputs, KEY: "\n".join(key_of(record))}).with_inputs(KEY)
 
 
 class ScoreMemory:
@@ -109,4 +109,4 @@ class ScoreMemory:
 
 def _without_key(example: dspy.Example) -> dspy.Example:
     values = {name: value for name, value in example.items() if name != KEY}
-    return dspy.Example(**values).with_inputs(*values)
+    return dspy.Example(values).with_inputs(*values)
