@@ -26,7 +26,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 _Task = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
-PATIENCE_SECONDS = 0.002
+PATIENCE_SECONDS = 0.0005
+"""Longer than most calls on a local disk, shorter than those on a network volume."""
 
 
 class Workers:
