@@ -27,3 +27,15 @@ def test_a_full_volume_keeps_no_draft(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left"):
         write_once(tmp_path / "claim.json", b"mine")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_whose_answer_was_lost_has_won(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = Path.hardlink_to
+
+    def asked_twice(path: Path, target: Path) -> None:
+        link(path, target)
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", asked_twice)
+    assert write_once(tmp_path / "claim.json", b"mine") is True
+    assert write_once(tmp_path / "claim.json", b"yours") is False

@@ -27,13 +27,21 @@ def write_once(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return False
+        if not _linked(draft, path):
+            return False
     finally:
         with suppress(OSError):
             draft.unlink()
     _sync_folder(path.parent)
+    return True
+
+
+def _linked(draft: Path, path: Path) -> bool:
+    """Where the answer to a link is lost, NFS asks again and is refused; the count of links tells (open(2), O_EXCL)."""
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return draft.stat().st_nlink > 1
     return True
 
 
