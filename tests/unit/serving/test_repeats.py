@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from slipway.rag.v1 import rag_pb2
-from slipway_server import request as request_scope
 from slipway_server.errors import InputTooLarge, RequestInvalid
 from slipway_server.request import RequestContext
+from slipway_server.serving import identity
 from slipway_server.serving.reading import Received
 from slipway_server.serving.repeats import MAX_REQUEST_BYTES, Repeats, Reply
 
@@ -24,6 +24,9 @@ class Method:
         self.memory = self.remembered = True
         self.asked: list[bytes] = []
         self.read: list[bytes] = []
+        self.trailing: list[Any] = []
+        self.fault: Exception | None = None
+        self.pin = ""
         self._repeats = repeats
         self._behaviour = repeats.around(ASK, self._inner)
 
@@ -33,6 +36,8 @@ class Method:
         return Reply(b"first", self._again if self.remembered else None)
 
     def _again(self, context: RequestContext) -> bytes | None:
+        if self.fault is not None:
+            raise self.fault
         return f"again for {context.request_id}".encode() if self.memory else None
 
     def _parse(self, data: bytes) -> rag_pb2.AskRequest:
@@ -42,15 +47,45 @@ class Method:
     async def call(self, made_id: str = "r", **fields: str) -> bytes:
         data = rag_pb2.AskRequest(**fields).SerializeToString()
         received = Received(data, self._parse, 4096, self._repeats.find(ASK, data))
-        with request_scope.opened(RequestContext(received.request_id or made_id)):
-            response: bytes = await self._behaviour(received, None)
+        pin = (("slipway-artifact", self.pin),) if self.pin else ()
+        token = identity.metadata.set((("x-request-id", made_id), *pin))
+        try:
+            response: bytes = await self._behaviour(received, self)
+        finally:
+            identity.metadata.reset(token)
         return response
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        """As gRPC's context, which `call` stands in for."""
+        self.trailing.append(metadata)
 
 
 async def test_a_repeated_request_is_answered_unread_for_its_own_caller() -> None:
     method = Method(Repeats())
     assert [await method.call(name, question="q") for name in "abc"] == [b"first", b"again for b", b"again for c"]
     assert len(method.asked) == len(method.read) == 1
+    assert method.trailing == [(("x-request-id", name),) for name in "bc"]
+
+
+async def test_an_id_that_is_not_acceptable_is_left_to_those_who_refuse_it() -> None:
+    method = Method(Repeats())
+    assert [await method.call(name, question="q") for name in ("a", "line\nbreak", "b" * 129)] == [b"first"] * 3
+
+
+async def test_a_fault_on_the_short_way_is_logged_and_the_usual_one_taken(caplog: pytest.LogCaptureFixture) -> None:
+    method = Method(Repeats())
+    await method.call(question="q")
+    method.fault = RuntimeError("on the way")
+    assert await method.call(question="q") == b"first"
+    [record] = [record for record in caplog.records if record.name.startswith("slipway_server")]
+    assert (record.levelname, record.message, record.request_id) == ("ERROR", "repeat failed", "r")
+
+
+async def test_a_pin_in_the_metadata_takes_the_usual_way() -> None:
+    method = Method(Repeats())
+    for pinned in (False, True):
+        method.pin = "stable" if pinned else ""
+        assert await method.call(question="q") == b"first"
 
 
 async def test_another_request_is_another_one() -> None:

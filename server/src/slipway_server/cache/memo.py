@@ -28,7 +28,7 @@ from slipway_server.cache.shared import SharedCache, count, to_json
 from slipway_server.request import Account
 from slipway_server.telemetry import metrics
 
-KIND = "answer"
+KIND, TIER = "answer", "memo"
 
 
 class Remembered:
@@ -65,6 +65,7 @@ class AnswerMemo:
     def __init__(self, shared: SharedCache) -> None:
         self._shared = shared
         self._scope = shared.config.answer_scope
+        self._hits = metrics.CACHE_LOOKUPS.labels(KIND, TIER)
 
     async def get(self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str) -> Remembered | None:
         """What is remembered, or None. An uncompiled program (empty digest) is not remembered."""
@@ -79,7 +80,7 @@ class AnswerMemo:
                 metrics.CACHE_LOOKUPS.labels(KIND, "miss").inc()
                 return None
             held = memory.held(digest) or Held(digest, (value, 0.0))  # too large to be held
-        count(KIND, "memo")
+        count(KIND, TIER)
         return Remembered(held, memory)
 
     def again(self, key: str, account: Account) -> Remembered | None:
@@ -88,7 +89,8 @@ class AnswerMemo:
         held = None if memory is None else memory.held(key)
         if memory is None or held is None:
             return None
-        count(KIND, "memo", account)
+        self._hits.inc()
+        account.cache_tiers[TIER] += 1
         return Remembered(held, memory)
 
     async def put(

@@ -31,7 +31,6 @@ from slipway_server.cache.record import Miss
 from slipway_server.cache.store import DiskStore
 from slipway_server.cache.volume import Volume
 from slipway_server.config import Settings
-from slipway_server.request import Account
 from slipway_server.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -238,10 +237,10 @@ def to_json(value: Any) -> bytes | None:
     return None
 
 
-def count(kind: str, tier: str, account: Account | None = None) -> None:
-    """Record which tier answered, in the metrics and in a request's account: the current one's unless it is given."""
+def count(kind: str, tier: str) -> None:
+    """Record which tier answered, in the metrics and in the current request's account."""
     metrics.CACHE_LOOKUPS.labels(kind, tier).inc()
-    (account or request.current().account).cache_tiers[tier] += 1
+    request.current().account.cache_tiers[tier] += 1
     if log.isEnabledFor(logging.DEBUG):
         log.debug("cache", extra={"kind": kind, "tier": tier})
 

@@ -21,7 +21,7 @@ from slipway_server import request
 from slipway_server.artifacts.surroundings import same_collection
 from slipway_server.cache.memo import AnswerMemo, Remembered
 from slipway_server.config import Settings
-from slipway_server.errors import FailureError, MethodUnsupported
+from slipway_server.errors import FailureError, MethodUnsupported, PinUnknown
 from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.request import Citation, RequestContext
 from slipway_server.runtime.failures import as_slipway_error
@@ -93,7 +93,8 @@ class ProgramService:
         if isinstance(answer, RememberedAnswer) and not context.pin:
             facts = (variant.artifact.digest, context.account.collection_version, checked, routing_key, pin)
             answer.again = partial(self._again, Known(answer.key, *facts))
-        self._answered(variant, answer, checked, routing_key, context)
+        latency_seconds = None if from_cache(context.account.cache_tiers) else answer.receipt.elapsed_seconds
+        self._answered(variant, answer, latency_seconds, checked, routing_key, context)
         return answer
 
     def _chosen(self, routing_key: str, pin: str, context: RequestContext) -> Variant:
@@ -106,7 +107,10 @@ class ProgramService:
     def _again(self, known: Known, context: RequestContext) -> Answer | None:
         """The answer to another, equal request, where it is what `predict` would find in memory."""
         started = time.monotonic()
-        variant = self._chosen(known.routing_key, known.pin, context)
+        try:
+            variant = self._chosen(known.routing_key, known.pin, context)
+        except PinUnknown:
+            return None
         now = (variant.artifact.digest, self._stack.retriever.collection_version)
         if context.pin or now != (known.artifact_digest, known.collection_version):
             return None
@@ -114,14 +118,19 @@ class ProgramService:
         if remembered is None:
             return None
         answer = self._recalled(remembered, variant, known.collection_version, context, started)
-        self._answered(variant, answer, known.inputs, known.routing_key, context)
+        self._answered(variant, answer, None, known.inputs, known.routing_key, context)
         return answer
 
     def _answered(
-        self, variant: Variant, answer: Answer, inputs: dict[str, Any], routing_key: str, context: RequestContext
+        self,
+        variant: Variant,
+        answer: Answer,
+        latency_seconds: float | None,
+        inputs: dict[str, Any],
+        routing_key: str,
+        context: RequestContext,
     ) -> None:
-        """Tell of an answer all who want to know."""
-        latency_seconds = None if from_cache(context.account.cache_tiers) else answer.receipt.elapsed_seconds
+        """Tell of an answer all who want to know. `latency_seconds`: None where a cache had a part in it."""
         self._keeper.observe(variant, failed=False, latency_seconds=latency_seconds)
         if self._recorder is not None:
             self._recorder(inputs, answer.outputs, answer.receipt, routing_key)

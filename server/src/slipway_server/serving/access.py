@@ -21,6 +21,8 @@ from slipway_server.errors import (
 )
 from slipway_server.request import RequestContext
 
+OK: str = grpc.StatusCode.OK.name
+
 log = logging.getLogger(__name__)
 
 
@@ -45,11 +47,7 @@ class Logged:
         failure = error if isinstance(error, Exception) else None  # others: cancelled, or the process ends
         level = _level(failure)
         if log.isEnabledFor(level):
-            fields = _fields(self._scope, failure) | {
-                "method": self._method,
-                "code": self._code(error),
-                "elapsed_seconds": round(time.perf_counter() - self._started, 4),
-            }
+            fields = _fields(self._method, self._scope, self._code(error), self._started, failure)
             log.log(level, "rpc", extra=fields, exc_info=None if isinstance(failure, SlipwayError) else failure)
         if failure is not None and not isinstance(failure, SlipwayError):
             text = f"an internal fault; the server's log has it under {self._scope.request_id}"
@@ -57,10 +55,15 @@ class Logged:
 
     def _code(self, error: BaseException | None) -> str:
         if error is None:
-            return grpc.StatusCode.OK.name
+            return OK
         if isinstance(error, asyncio.CancelledError):
             return cancelled_code(self._context)
         return str(error.code if isinstance(error, SlipwayError) else Code.INTERNAL)
+
+
+def log_answer(method: str, scope: RequestContext, started: float) -> None:
+    """Log a call that was answered without waiting. `started`: by time.perf_counter()."""
+    log.info("rpc", extra=_fields(method, scope, OK, started))
 
 
 def cancelled_code(context: grpc.aio.ServicerContext) -> str:
@@ -89,7 +92,10 @@ def _cause(failure: SlipwayError) -> str | None:
     return None if link is None else type(link).__name__
 
 
-def _fields(scope: RequestContext, failure: BaseException | None) -> dict[str, object]:
+def _fields(
+    method: str, scope: RequestContext, code: str, started: float, failure: BaseException | None = None
+) -> dict[str, object]:
+    elapsed_seconds = round(time.perf_counter() - started, 4)
     account = scope.account
     fields: dict[str, object] = {"request_id": scope.request_id}
     if isinstance(failure, SlipwayError):
@@ -108,4 +114,4 @@ def _fields(scope: RequestContext, failure: BaseException | None) -> dict[str, o
         "spent_seconds": {kind: round(seconds, 4) for kind, seconds in account.spent_seconds.items()},
     }
     fields |= {name: cost for name, cost in costs.items() if cost}
-    return fields
+    return fields | {"method": method, "code": code, "elapsed_seconds": elapsed_seconds}

@@ -17,38 +17,32 @@ from slipway_server.errors import (
     DeadlineTooShort,
     InternalError,
     NotReady,
-    RequestInvalid,
     ServerBusy,
     SlipwayError,
 )
 from slipway_server.request import RequestContext, new_request_id
-from slipway_server.serving import access
+from slipway_server.serving import access, identity
+from slipway_server.serving.access import OK
 from slipway_server.serving.begun import Begun
 from slipway_server.serving.config import ServingConfig
-from slipway_server.serving.methods import Behaviour, Layer, metadata
+from slipway_server.serving.identity import ATTEMPTS_KEY, PIN_KEY, REQUEST_ID_KEY, metadata
+from slipway_server.serving.methods import Behaviour, Layer
 from slipway_server.serving.readiness import Readiness, State
 from slipway_server.serving.reading import Received
 from slipway_server.serving.repeats import Repeats
 from slipway_server.serving.status import status
 from slipway_server.telemetry import metrics
 
-REQUEST_ID_KEY = "x-request-id"
-PIN_KEY = "slipway-artifact"
-"""Metadata that pins a request like the field `pin`, for callers that cannot change their messages."""
-ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
-MAX_REQUEST_ID_LENGTH = 128
-OK: str = grpc.StatusCode.OK.name
-
 log = logging.getLogger(__name__)
 
 
 def layers(config: ServingConfig, readiness: Readiness, repeats: Repeats) -> list[Layer]:
-    """The stack, outermost first. What repeats answer waits for nothing, and needs no more."""
+    """The stack, outermost first. What repeats answer neither waits nor fails."""
     return [
+        repeats,
         ErrorStatus(),
         Measure(),
         RequestScope(config.max_deadline_seconds),
-        repeats,
         Deadline(),
         Admission(config.max_concurrent_requests, readiness),
     ]
@@ -123,17 +117,12 @@ class RequestScope:
             told: dict[str, Any] = dict(metadata.get())
             if ATTEMPTS_KEY in told:
                 metrics.RPC_RETRIES_SEEN.labels(method).inc()
-            given = received.request_id or told.get(REQUEST_ID_KEY, "")
-            acceptable = _acceptable_id(given)
-            request_id = given if acceptable and given else new_request_id()
-            scope = RequestContext(request_id, self._deadline(context), pin=told.get(PIN_KEY, ""))
-            context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+            given = identity.request_id(received.request_id, told)
+            scope = RequestContext(given or new_request_id(), self._deadline(context), pin=told.get(PIN_KEY, ""))
+            context.set_trailing_metadata(((REQUEST_ID_KEY, scope.request_id),))
             with request_scope.opened(scope), access.Logged(method, scope, context):
-                if not acceptable:
-                    raise RequestInvalid(
-                        f"request_id must be at most {MAX_REQUEST_ID_LENGTH} printable ASCII characters",
-                        field="request_id",
-                    )
+                if given is None:
+                    raise identity.refused()
                 return await inner(received, context)
 
         return behaviour
@@ -142,10 +131,6 @@ class RequestScope:
         remaining = context.time_remaining()
         limit = self._max_deadline_seconds
         return time.monotonic() + (limit if remaining is None else min(remaining, limit))
-
-
-def _acceptable_id(given: object) -> bool:
-    return isinstance(given, str) and len(given) <= MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
 
 
 class Deadline:

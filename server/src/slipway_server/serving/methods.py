@@ -12,19 +12,14 @@ generic handlers in turn whether they have the method, and for each registered m
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar
 from typing import Any, Protocol
 
 import grpc
 
+from slipway_server.serving.identity import metadata
 from slipway_server.serving.reading import Again, Received
 
 OUR_METHODS = "/slipway."
-
-Metadata = Sequence[tuple[str, str | bytes]]
-
-metadata: ContextVar[Metadata] = ContextVar("slipway_metadata", default=())
-"""The metadata of the call that this task handles. gRPC's context makes them anew whenever they are asked for."""
 
 Behaviour = Callable[[Received, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]
 

@@ -11,14 +11,22 @@ answer, and whether memory still has what it said. A request that names its own 
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import OrderedDict, defaultdict
 from typing import Any, NamedTuple
 
 import grpc
 
-from slipway_server import request as request_scope
+from slipway_server.request import RequestContext
+from slipway_server.serving import access, identity
+from slipway_server.serving.access import OK
+from slipway_server.serving.identity import ATTEMPTS_KEY, PIN_KEY, REQUEST_ID_KEY, metadata
 from slipway_server.serving.methods import Behaviour
 from slipway_server.serving.reading import Again, Received
+from slipway_server.telemetry import metrics
+
+log = logging.getLogger(__name__)
 
 MAX_REQUESTS = 2048
 MAX_REQUEST_BYTES = 2048
@@ -54,10 +62,32 @@ class Repeats:
     def around(self, method: str, inner: Behaviour) -> Behaviour:
         """Answer again where that is so; `inner` may return a Reply."""
         known = self._known[method]
+        succeeded = metrics.RPC_DURATION.labels(method, OK)
+
+        def answered(again: Again, context: grpc.aio.ServicerContext) -> bytes | None:
+            started = time.perf_counter()
+            told: dict[str, Any] = dict(metadata.get())
+            request_id = identity.request_id("", told)
+            if request_id is None or PIN_KEY in told:
+                return None
+            scope = RequestContext(request_id)
+            try:
+                response = again(scope)
+            except Exception:
+                log.exception("repeat failed", extra={"method": method, "request_id": request_id})
+                return None
+            if response is not None:
+                context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+                if ATTEMPTS_KEY in told:
+                    metrics.RPC_RETRIES_SEEN.labels(method).inc()
+                if access.log.isEnabledFor(logging.INFO):
+                    access.log_answer(method, scope, started)
+                succeeded.observe(time.perf_counter() - started)
+            return response
 
         async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
             if received.again is not None:
-                response = received.again(request_scope.current())
+                response = answered(received.again, context)
                 if response is not None:
                     return response
                 known.pop(received.data, None)

@@ -153,7 +153,9 @@ CACHE_JOINS = _counter(
     "scope",
     "outcome",
 )
-CACHE_LEASES = _counter("slipway_cache_leases_total", "Lease files, by event: acquired, held, taken_over or unreadable.", "event")
+CACHE_LEASES = _counter(
+    "slipway_cache_leases_total", "Lease files, by event: acquired, held, taken_over or unreadable.", "event"
+)
 
 # ---- traffic
 
