@@ -37,6 +37,10 @@ def test_precedence_and_origins(tmp_path: Path) -> None:
         ({"SLIPWAY_LM_TEMPERATURE": "-1"}, "SLIPWAY_LM_TEMPERATURE: "),
         ({"SLIPWAY_DRAIN_SECONDS": "inf"}, "SLIPWAY_DRAIN_SECONDS: .*finite"),
         ({"SLIPWAY_LM_BASE_URL": "localhost:8080/v1"}, "SLIPWAY_LM_BASE_URL: 'localhost:8080/v1' is not an address"),
+        (
+            {"SLIPWAY_LM_BASE_URL": "https://me:secret@lm/v1"},
+            "SLIPWAY_LM_BASE_URL: an address must not hold a user or password",
+        ),
         ({"SLIPWAY_EMBEDDING_BASE_URL": "http://[::1/v1"}, "SLIPWAY_EMBEDDING_BASE_URL: Invalid IPv6 URL"),
         ({"SLIPWAY_LM_BASE_URL": "http://host:80800/v1"}, "SLIPWAY_LM_BASE_URL: Port out of range"),
         ({"SLIPWAY_JUDGE_BASE_URL": "http://host:http/v1"}, "SLIPWAY_JUDGE_BASE_URL: Port could not be cast"),

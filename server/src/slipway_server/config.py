@@ -37,6 +37,8 @@ OFFLINE_EMBEDDER = "offline/default"
 
 def _http_address(value: str) -> str:
     parts = urlsplit(value)
+    if "@" in parts.netloc:  # `slipway config` would show it, and clients differ in what they make of it
+        raise ValueError("an address must not hold a user or password; keys have settings of their own")
     # Reading the port raises ValueError where it is no number, or too large a one.
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"'{value[:80]}' is not an address such as http://localhost:8080/v1")
