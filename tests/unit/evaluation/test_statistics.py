@@ -117,8 +117,10 @@ def test_many_graded_scores_are_resampled_in_little_memory() -> None:
     assert peak_bytes < 150e6  # at once it would be a gigabyte
 
 
-def test_what_is_resampled_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = graded(40)
+@pytest.mark.parametrize("digits", [9, 0])
+def test_what_is_resampled_at_once_changes_nothing(digits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = ([round(score, digits) for score in scores] for scores in graded(40))
+    second[:3] = [1 - score for score in first[:3]]
     monkeypatch.setattr(statistics, "CELLS", 10**9)
     at_once = compare_scores(first, second)
     monkeypatch.setattr(statistics, "CELLS", 9_999)
