@@ -10,6 +10,7 @@ the load. Pre-warming runs at batch priority, stops at its budget, and no failur
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,11 +32,10 @@ Run = Callable[[dict[str, Any], RequestContext], Awaitable[object]]
 def load_questions(path: Path, names: Sequence[str], *, limit: int) -> list[dict[str, Any]]:
     """The first `limit` lines of a jsonl file, of each the fields in `names`. Raises DatasetInvalid with the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Bytes: in text, lines would also end at the separators that JSON may have within a string (U+2028 and others).
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except OSError:
         raise DatasetInvalid(f"{path}: no such file of questions", file=str(path)) from None
-    except UnicodeDecodeError:
-        raise DatasetInvalid(f"{path}: is not text in UTF-8", file=str(path)) from None
     questions: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -45,7 +45,7 @@ def load_questions(path: Path, names: Sequence[str], *, limit: int) -> list[dict
         except orjson.JSONDecodeError:
             question = None
         if not isinstance(question, dict):
-            raise DatasetInvalid(f"{path}:{number}: not a JSON object", file=str(path))
+            raise DatasetInvalid(f"{path}:{number}: not a JSON object in UTF-8", file=str(path))
         questions.append({name: question[name] for name in names if name in question})
         if len(questions) == limit:
             break
