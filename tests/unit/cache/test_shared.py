@@ -14,6 +14,7 @@ import pytest
 from slipway_server import request
 from slipway_server.cache import AnswerMemo, care, deferred, volume
 from slipway_server.cache.breaker import Breaker
+from slipway_server.cache.memo import content_of
 from slipway_server.cache.shared import to_json
 from slipway_server.telemetry import metrics
 
@@ -229,14 +230,14 @@ async def test_memo(caches) -> None:
         await memo.put("d1", {"question": "q"}, "v1", answer)
         remembered = await memo.get("d1", {"question": "q"}, "v1")
         assert remembered is not None
-        assert remembered.content() == answer
+        assert content_of(remembered) == answer
         assert context.account.cache_tiers == {"memo": 1}
     for other in (("d2", {"question": "q"}, "v1"), ("d1", {"question": "p"}, "v1"), ("d1", {"question": "q"}, "v2")):
         assert await memo.get(*other) is None
     await flushed(shared)
     elsewhere = await AnswerMemo(caches(cache_answers=True)).get("d1", {"question": "q"}, "v1")
     assert elsewhere is not None
-    assert elsewhere.content() == answer
+    assert content_of(elsewhere) == answer
     assert await AnswerMemo(caches(cache_answers=True, lm_model="openai/b")).get("d1", {"question": "q"}, "v1") is None
     assert await AnswerMemo(caches()).get("d1", {"question": "q"}, "v1") is None
     await memo.put("", {"question": "q"}, "v1", answer)
@@ -249,16 +250,16 @@ async def test_forms_stay_with_the_answer_that_they_were_made_of(caches) -> None
     await memo.put("d1", question, "v1", {"answer": "Paris"})
     first = await memo.get("d1", question, "v1")
     assert first is not None
-    assert first.form("bytes") is None
+    assert first.forms.get("bytes") is None
     first.keep("bytes", (b"Paris",))
     again = await memo.get("d1", question, "v1")
     assert again is not None
-    assert (again.form("bytes"), again.form("other")) == ((b"Paris",), None)
+    assert (again.forms.get("bytes"), again.forms.get("other")) == ((b"Paris",), None)
     await memo.put("d1", question, "v1", {"answer": "Rome"})
     first.keep("bytes", (b"Paris",))
     newer = await memo.get("d1", question, "v1")
     assert newer is not None
-    assert (newer.content(), newer.form("bytes")) == ({"answer": "Rome"}, None)
+    assert (content_of(newer), newer.forms.get("bytes")) == ({"answer": "Rome"}, None)
 
 
 async def test_an_answer_too_large_for_memory_is_read_and_keeps_no_form(caches) -> None:
@@ -269,7 +270,7 @@ async def test_an_answer_too_large_for_memory_is_read_and_keeps_no_form(caches) 
     for _ in range(2):
         remembered = await memo.get("d1", {"question": "q"}, "v1")
         assert remembered is not None
-        assert (remembered.content(), remembered.form("bytes")) == (answer, None)
+        assert (content_of(remembered), remembered.forms.get("bytes")) == (answer, None)
         remembered.keep("bytes", (b"x",))
     assert shared.memory.size_bytes == 0
 

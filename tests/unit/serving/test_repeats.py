@@ -46,7 +46,7 @@ class Method:
 
     async def call(self, made_id: str = "r", **fields: str) -> bytes:
         data = rag_pb2.AskRequest(**fields).SerializeToString()
-        received = Received(data, self._parse, 4096, self._repeats.find(ASK, data))
+        received = Received(data, self._parse, 4096, self._repeats.finder(ASK)(data))
         pin = (("slipway-artifact", self.pin),) if self.pin else ()
         token = identity.metadata.set((("x-request-id", made_id), *pin))
         try:

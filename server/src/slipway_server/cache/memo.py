@@ -3,7 +3,7 @@
 
     memo = AnswerMemo(shared)
     remembered = await memo.get(digest, inputs, collection_version)     # None: run the program
-    remembered.content()
+    content_of(remembered)
     await memo.put(digest, inputs, collection_version, content)
 
 An answer is found again only under the same artifact, inputs, collection version and configuration (program, model,
@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from slipway_server.cache.keys import NotKeyable
-from slipway_server.cache.memory import Form, Held, MemoryTier
+from slipway_server.cache.memory import Held
 from slipway_server.cache.pending import Entry
 from slipway_server.cache.shared import SharedCache, count, to_json
 from slipway_server.request import Account
@@ -31,32 +31,10 @@ from slipway_server.telemetry import metrics
 KIND, TIER = "answer", "memo"
 
 
-class Remembered:
-    """A remembered answer, with the forms that were kept beside it."""
-
-    __slots__ = ("_held", "_memory")
-
-    def __init__(self, held: Held, memory: MemoryTier) -> None:
-        self._held = held
-        self._memory = memory
-
-    def content(self) -> dict[str, Any]:
-        """What was remembered; a copy of one's own."""
-        content: dict[str, Any] = orjson.loads(self._held.value)
-        return content
-
-    @property
-    def key(self) -> str:
-        """For AnswerMemo.again."""
-        return self._held.digest
-
-    def form(self, name: str) -> Form | None:
-        """What was kept under this name."""
-        return self._held.forms.get(name)
-
-    def keep(self, name: str, form: Form) -> None:
-        """Keep a form for as long as the answer is in memory."""
-        self._memory.keep(self._held, name, form)
+def content_of(held: Held) -> dict[str, Any]:
+    """What was remembered; a copy of one's own."""
+    found: dict[str, Any] = orjson.loads(held.value)
+    return found
 
 
 class AnswerMemo:
@@ -67,7 +45,7 @@ class AnswerMemo:
         self._scope = shared.config.answer_scope
         self._hits = metrics.CACHE_LOOKUPS.labels(KIND, TIER)
 
-    async def get(self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str) -> Remembered | None:
+    async def get(self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str) -> Held | None:
         """What is remembered, or None. An uncompiled program (empty digest) is not remembered."""
         digest = self._digest(artifact_digest, inputs, collection_version)
         memory = self._shared.memory
@@ -79,19 +57,18 @@ class AnswerMemo:
             if value is None:
                 metrics.CACHE_LOOKUPS.labels(KIND, "miss").inc()
                 return None
-            held = memory.held(digest) or Held(digest, (value, 0.0))  # too large to be held
+            held = memory.held(digest) or Held(memory, digest, (value, 0.0))  # too large to be held
         count(KIND, TIER)
-        return Remembered(held, memory)
+        return held
 
-    def again(self, key: str, account: Account) -> Remembered | None:
+    def again(self, key: str, account: Account) -> Held | None:
         """The answer that was remembered under `key`, if memory has it still; for the request of `account`."""
         memory = self._shared.memory
         held = None if memory is None else memory.held(key)
-        if memory is None or held is None:
-            return None
-        self._hits.inc()
-        account.cache_tiers[TIER] += 1
-        return Remembered(held, memory)
+        if held is not None:
+            self._hits.inc()
+            account.cache_tiers[TIER] += 1
+        return held
 
     async def put(
         self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str, content: Mapping[str, Any]

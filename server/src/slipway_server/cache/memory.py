@@ -3,7 +3,7 @@
 
 tier.put(digest, b"{...}")
 held = tier.held(digest)
-tier.keep(held, "some form", (b"...",))     # what somebody made of this value; gone when the value is
+held.keep("some form", (b"...",))     # what somebody made of this value; gone when the value is
 held.forms["some form"]
 """
 
@@ -33,15 +33,19 @@ _NO_FORMS: Mapping[str, Form] = MappingProxyType({})
 class Held:
     """An entry as it was found. `forms`: what was made of its value, by name."""
 
-    __slots__ = ("digest", "entry", "forms")
+    __slots__ = ("_tier", "digest", "entry", "forms")
 
-    def __init__(self, digest: str, entry: _Entry, forms: Mapping[str, Form] = _NO_FORMS) -> None:
-        self.digest, self.entry, self.forms = digest, entry, forms
+    def __init__(self, tier: MemoryTier, digest: str, entry: _Entry, forms: Mapping[str, Form] = _NO_FORMS) -> None:
+        self._tier, self.digest, self.entry, self.forms = tier, digest, entry, forms
 
     @property
     def value(self) -> bytes:
         """The bytes that were put."""
         return self.entry[0]
+
+    def keep(self, name: str, form: Form) -> None:
+        """Remember what was made of it for as long as it is in memory."""
+        self._tier.keep(self, name, form)
 
 
 class MemoryTier:
@@ -84,7 +88,7 @@ class MemoryTier:
                 self._remove(digest)
                 return None
             self._entries.move_to_end(digest)
-            return Held(digest, found, self._forms.get(digest, _NO_FORMS))
+            return Held(self, digest, found, self._forms.get(digest, _NO_FORMS))
 
     def put(self, digest: str, value: bytes) -> None:
         """Remember `value`, and forget the least recently used ones beyond the limit."""
@@ -96,7 +100,7 @@ class MemoryTier:
         metrics.CACHE_MEMORY_BYTES.set(self._bytes)
 
     def keep(self, held: Held, name: str, form: Form) -> None:
-        """Remember what was made of `held`, unless that has been forgotten or replaced meanwhile."""
+        """As Held.keep: remember what was made of `held`, unless that has been forgotten or replaced meanwhile."""
         with self._lock:
             if self._entries.get(held.digest) is held.entry:
                 forms = {**self._forms.get(held.digest, _NO_FORMS), name: form}

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from slipway_server.errors import CollectionMismatch, ConfigInvalid
@@ -16,7 +17,7 @@ from slipway_server.retrieval.points import Point
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Version:
     """Facts that are stored with a collection's points. `dimension` is 0 without dense vectors."""
 
@@ -26,7 +27,7 @@ class Version:
     dimension: int
     passages: int
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Collection and short digest, e.g. `docs-1a2b3c4d`."""
         return f"{self.collection}-{self.digest[:8]}"

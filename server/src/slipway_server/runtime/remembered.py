@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from slipway_server.cache.memo import Remembered
-from slipway_server.cache.memory import Form
+from slipway_server.cache.memo import content_of
+from slipway_server.cache.memory import Form, Held
 from slipway_server.request import Citation
 from slipway_server.runtime.types import Answer, Own, Receipt
 
@@ -33,7 +33,7 @@ class Known(NamedTuple):
 class RememberedAnswer(Answer):
     """`write` makes the receipt, in which the citations are missing."""
 
-    def __init__(self, remembered: Remembered, own: Own, write: Callable[[], Receipt]) -> None:
+    def __init__(self, remembered: Held, own: Own, write: Callable[[], Receipt]) -> None:
         self.own = own
         self._remembered = remembered
         self._write = write
@@ -41,11 +41,11 @@ class RememberedAnswer(Answer):
     @property
     def key(self) -> str:
         """What finds it again in memory."""
-        return self._remembered.key
+        return self._remembered.digest
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        return self._remembered.content()
+        return content_of(self._remembered)
 
     @property
     def outputs(self) -> Mapping[str, Any]:
@@ -57,7 +57,7 @@ class RememberedAnswer(Answer):
         return replace(self._write(), citations=tuple(Citation(*cited) for cited in self._content["citations"]))
 
     def form(self, name: str) -> Form | None:
-        return self._remembered.form(name)
+        return self._remembered.forms.get(name)
 
     def keep(self, name: str, form: Form) -> None:
         self._remembered.keep(name, form)

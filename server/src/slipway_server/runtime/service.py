@@ -19,7 +19,8 @@ import dspy
 
 from slipway_server import request
 from slipway_server.artifacts.surroundings import same_collection
-from slipway_server.cache.memo import AnswerMemo, Remembered
+from slipway_server.cache.memo import AnswerMemo
+from slipway_server.cache.memory import Held
 from slipway_server.config import Settings
 from slipway_server.errors import FailureError, MethodUnsupported, PinUnknown
 from slipway_server.lm.bridge import OwnerLoop
@@ -187,7 +188,7 @@ class ProgramService:
         return Answer(outputs, self._receipt(variant, context, elapsed))
 
     def _recalled(
-        self, remembered: Remembered, variant: Variant, version: str, context: RequestContext, started: float
+        self, remembered: Held, variant: Variant, version: str, context: RequestContext, started: float
     ) -> RememberedAnswer:
         context.account.collection_version = version
         own = Own(context.request_id, variant.artifact.name, variant.name, time.monotonic() - started)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from slipway_server.errors import PinUnknown
 from slipway_server.runtime.routing import WHOLE_BPS, Routing
@@ -36,12 +37,12 @@ class Slots:
     """By variant, and for ROUTING; empty texts where nothing was refused."""
     previous: Mapping[str, Variant] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def stable(self) -> Variant:
         """The variant that everything else is measured against."""
         return self.variants[STABLE]
 
-    @property
+    @cached_property
     def shadow(self) -> Variant | None:
         """The variant that runs but never answers."""
         return self.variants.get(SHADOW)

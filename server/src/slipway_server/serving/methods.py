@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods of a server, as generated code adds them, each of ours with `layers` around it.
 
-    methods = Methods(layers(config, readiness, repeats), config.max_message_bytes, repeats.find)
+    methods = Methods(layers(config, readiness, repeats), config.max_message_bytes, repeats.finder)
     servicers.register(methods, service, config.max_input_bytes)
     grpc_server.add_generic_rpc_handlers((methods,))
 
@@ -38,14 +38,14 @@ class Methods(grpc.GenericRpcHandler):
     Args:
         layers: Outermost first.
         max_message_bytes: Longer requests are not read (serving/reading.py).
-        known: By method and bytes of a request, how it is answered without being read (serving/repeats.py).
+        finder: By method, what finds how a request is answered without being read (serving/repeats.py).
     """
 
     def __init__(
-        self, layers: Sequence[Layer], max_message_bytes: int, known: Callable[[str, bytes], Again | None]
+        self, layers: Sequence[Layer], max_message_bytes: int, finder: Callable[[str], Callable[[bytes], Again | None]]
     ) -> None:
         self._layers = layers
-        self._known = known
+        self._finder = finder
         self._max_message_bytes = max_message_bytes
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
 
@@ -69,8 +69,10 @@ class Methods(grpc.GenericRpcHandler):
         for layer in reversed(self._layers):
             behaviour = layer.around(method, behaviour)
 
+        find = self._finder(method)
+
         def received(data: bytes) -> Received:
-            return Received(data, parse, limit, self._known(method, data))
+            return Received(data, parse, limit, find(data))
 
         return grpc.unary_unary_rpc_method_handler(behaviour, received, _serialized)
 

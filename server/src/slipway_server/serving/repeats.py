@@ -2,7 +2,7 @@
 """Requests that come again, byte for byte: what was answered from memory is answered so again without being read.
 
     repeats = Repeats()                          # a layer
-    again = repeats.find(method, data)           # None: not known
+    again = repeats.finder(method)(data)         # None: not known
     response = again(context)                    # None: not so any more; ask as if for the first time
 
 Nothing of an answer is held here, and nothing is decided: `again` asks the runtime whether the same variant would
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grpc
@@ -51,13 +52,9 @@ class Repeats:
         held = {method: len(known) for method, known in self._known.items()}
         return f"Repeats({held}, limit={self._max_requests})"
 
-    def find(self, method: str, data: bytes) -> Again | None:
-        """How a request with these bytes is answered, which becomes the one used last."""
-        known = self._known[method]
-        again = known.get(data)
-        if again is not None:
-            known.move_to_end(data)
-        return again
+    def finder(self, method: str) -> Callable[[bytes], Again | None]:
+        """What finds how a request of this method with given bytes is answered."""
+        return self._known[method].get
 
     def around(self, method: str, inner: Behaviour) -> Behaviour:
         """Answer again where that is so; `inner` may return a Reply."""
@@ -89,6 +86,7 @@ class Repeats:
             if received.again is not None:
                 response = answered(received.again, context)
                 if response is not None:
+                    known.move_to_end(received.data)
                     return response
                 known.pop(received.data, None)
             reply = await inner(received, context)

@@ -12,7 +12,7 @@ as the format asks for, but not by all (protobuf.js keeps the last one): its len
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from google.protobuf.message import Message
@@ -64,6 +64,7 @@ class Responses:
         return response.SerializeToString(), receipt.SerializeToString()
 
 
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
     """Seven bits a byte, the lowest first; the eighth says that more follow."""
     written = bytearray()

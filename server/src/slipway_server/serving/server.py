@@ -85,7 +85,7 @@ class Server:
         self.metrics_port = config.metrics_port
         self._config = config
         repeats = Repeats()
-        methods = Methods(layers(config, self.readiness, repeats), config.max_message_bytes, repeats.find)
+        methods = Methods(layers(config, self.readiness, repeats), config.max_message_bytes, repeats.finder)
         servicers.register(methods, service, config.max_input_bytes)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.servicer, methods)
         if config.reflection:
