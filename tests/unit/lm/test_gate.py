@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from types import ModuleType
 
@@ -86,6 +87,18 @@ def test_withdrawing_from_queue_head_and_flight(pacing: ModuleType) -> None:
     gate.leave(waiters[4])
     gate.leave(waiters[4])
     assert gate.in_flight == 1
+
+
+def test_whoever_may_go_at_once_has_not_waited_however_long_the_gate_takes() -> None:
+    """A busy machine may stop a process for milliseconds between any two lines."""
+    moments = itertools.count()
+    gate = Gate(Unpaced(), 1, now=lambda: next(moments) * 0.005, call_at=lambda *_: pytest.fail("no timer"))
+    first = gate.enqueue(Need(), TrafficClass.INTERACTIVE, lambda _: None)
+    assert first.admitted_at is not None
+    assert first.waits == {}
+    second = gate.enqueue(Need(), TrafficClass.INTERACTIVE, lambda _: None)
+    gate.leave(first)
+    assert list(second.waits) == ["slot"]
 
 
 def test_full_slots_make_a_predicted_wait(pacing: ModuleType) -> None:

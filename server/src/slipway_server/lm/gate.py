@@ -47,12 +47,16 @@ class Waiter:
         self.left = False
         self.waits: dict[str, float] = {}
         """Seconds by what was waited for: queue, slot, pacing."""
-        self._reason = "queue"
+        self._reason = ""
+
+    def queued(self) -> None:
+        """It could not go at once: where nothing else holds it up, others are before it."""
+        self._reason = self._reason or "queue"
 
     def blocked_by(self, reason: str, now: float) -> None:
-        """From now on it waits for something else."""
+        """From now on it waits for something else; for nothing where `reason` is empty."""
         if reason != self._reason:
-            if now - self._since > NEGLIGIBLE_SECONDS:
+            if self._reason and now - self._since > NEGLIGIBLE_SECONDS:
                 self.waits[self._reason] = self.waits.get(self._reason, 0.0) + now - self._since
             self._reason, self._since = reason, now
 
@@ -105,6 +109,8 @@ class Gate:
             queue.append(waiter)
         self._changed(cls, need, 1)
         self.pump()
+        if waiter.admitted_at is None:
+            waiter.queued()
         return waiter
 
     def withdraw(self, waiter: Waiter) -> None:
