@@ -43,7 +43,6 @@ class AnswerMemo:
     def __init__(self, shared: SharedCache) -> None:
         self._shared = shared
         self._scope = shared.config.answer_scope
-        self._hits = metrics.CACHE_LOOKUPS.labels(KIND, TIER)
 
     async def get(self, artifact_digest: str, inputs: Mapping[str, Any], collection_version: str) -> Held | None:
         """What is remembered, or None. An uncompiled program (empty digest) is not remembered."""
@@ -66,7 +65,7 @@ class AnswerMemo:
         memory = self._shared.memory
         held = None if memory is None else memory.held(key)
         if held is not None:
-            self._hits.inc()
+            metrics.CACHE_LOOKUPS.labels(KIND, TIER).inc()
             account.cache_tiers[TIER] += 1
         return held
 

@@ -75,12 +75,11 @@ class Measure:
     def around(self, method: str, inner: Behaviour) -> Behaviour:
         under_way = 0
         metrics.RPC_IN_FLIGHT.labels(method).set_function(lambda: under_way)
-        succeeded = metrics.RPC_DURATION.labels(method, OK)
 
         async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
             nonlocal under_way
             started = time.perf_counter()
-            code: str | None = None
+            code = OK
             under_way += 1
             try:
                 return await inner(received, context)
@@ -96,8 +95,7 @@ class Measure:
                 raise
             finally:
                 under_way -= 1
-                ended = metrics.RPC_DURATION.labels(method, str(code)) if code else succeeded
-                ended.observe(time.perf_counter() - started)
+                metrics.RPC_DURATION.labels(method, str(code)).observe(time.perf_counter() - started)
 
         return behaviour
 

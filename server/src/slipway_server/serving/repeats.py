@@ -59,7 +59,6 @@ class Repeats:
     def around(self, method: str, inner: Behaviour) -> Behaviour:
         """Answer again where that is so; `inner` may return a Reply."""
         known = self._known[method]
-        succeeded = metrics.RPC_DURATION.labels(method, OK)
 
         def answered(again: Again, context: grpc.aio.ServicerContext) -> bytes | None:
             started = time.perf_counter()
@@ -79,7 +78,7 @@ class Repeats:
                     metrics.RPC_RETRIES_SEEN.labels(method).inc()
                 if access.log.isEnabledFor(logging.INFO):
                     access.log_answer(method, scope, started)
-                succeeded.observe(time.perf_counter() - started)
+                metrics.RPC_DURATION.labels(method, OK).observe(time.perf_counter() - started)
             return response
 
         async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
