@@ -37,7 +37,12 @@ class TestAPreset:
     """Scores of 0 and 1, and scores between."""
 
     @pytest.mark.parametrize(
-        "world", [{}, {"weekend": -0.03}, {"day_sd": 0.04}], ids=["as assumed", "weekends", "restless days"]
+        "world",
+        [
+            pytest.param({}, id="as assumed"),
+            pytest.param({"weekend": -0.03}, id="weekends", marks=pytest.mark.long),
+            pytest.param({"day_sd": 0.04}, id="restless days", marks=pytest.mark.long),
+        ],
     )
     def test_recompiles_nothing_for_nothing(
         self, bench: ModuleType, preset: Preset, graded: float, world: dict[str, float]
