@@ -272,6 +272,36 @@ async def test_an_equal_request_is_answered_again_as_if_it_had_been_asked(
     assert recorded == [(name, QUESTION, first.outputs, "user") for name in ("first", "second", "third")]
 
 
+async def test_what_a_shadow_does_to_its_inputs_no_later_request_sees(
+    settings_with: SettingsWith, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[Any] = []
+
+    def recorder(inputs: Any, outputs: Any, receipt: Receipt, routing_key: str = "") -> None:
+        recorded.append(dict(inputs))
+
+    settings = settings_with(
+        program=RAG, artifact=artifact, shadow_artifact=artifact, shadow_weight_bps=10_000, cache_answers=True
+    )
+    service = await open_service(settings, OwnerLoop.of_running_loop(), recorder=recorder)
+    try:
+        await service.predict(QUESTION, RequestContext())
+        remembered = await service.predict(QUESTION, RequestContext())
+        changed: list[str] = []
+
+        def start(variant: Variant, inputs: dict[str, Any], request_id: str, routing_key: str) -> None:
+            inputs["question"] = "changed"
+            changed.append(request_id)
+
+        monkeypatch.setattr(service._shadow, "start", start)
+        assert remembered.again is not None
+        assert all(remembered.again(RequestContext(name)) for name in "ab")
+    finally:
+        await service.aclose()
+    assert changed == ["a", "b"]
+    assert recorded[-2:] == [QUESTION, QUESTION]
+
+
 async def test_an_equal_request_is_asked_anew_where_predict_would_ask(
     settings_with: SettingsWith, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ async def test_a_fault_on_the_short_way_is_logged_and_the_usual_one_taken(caplog
     method.fault = RuntimeError("on the way")
     assert await method.call(question="q") == b"first"
     [record] = [record for record in caplog.records if record.name.startswith("slipway_server")]
-    assert (record.levelname, record.message, record.request_id) == ("ERROR", "repeat failed", "r")
+    assert (record.levelname, record.message, record.method) == ("ERROR", "repeat failed", ASK)
 
 
 async def test_a_pin_in_the_metadata_takes_the_usual_way() -> None:

@@ -50,7 +50,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         with suppress(OSError):
             Path(name).unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_pair(artifact: Path, state: bytes, manifest: bytes) -> None:
@@ -94,7 +94,8 @@ def _unzipped(stored: bytes) -> bytes:
     return content
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names of files in `folder` survive the loss of the machine. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

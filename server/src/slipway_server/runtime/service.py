@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -137,7 +138,8 @@ class ProgramService:
             self._recorder(inputs, answer.outputs, answer.receipt, routing_key)
         slots = self._keeper.slots
         if slots.shadow is not None and slots.routing.samples_shadow(context.request_id):
-            self._shadow.start(slots.shadow, inputs, context.request_id, routing_key)
+            # Programs may change what they are given, and equal requests share their inputs.
+            self._shadow.start(slots.shadow, deepcopy(inputs), context.request_id, routing_key)
 
     async def submit_feedback(self, feedback: Feedback) -> bool:
         """Store feedback. Raises MethodUnsupported where nothing is recorded, FeedbackUnavailable, RequestInvalid."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a call's metadata says about it, and the id that it has.
 
-told = identity.told()                              # in the task that handles the call
+told = dict(identity.metadata.get())                            # in the task that handles the call
 request_id = identity.request_id(received.request_id, told)     # None: not acceptable
 """
 
@@ -30,7 +30,9 @@ MAX_REQUEST_ID_LENGTH = 128
 def request_id(own: str, told: Mapping[str, Any]) -> str | None:
     """The message's own id, else that of the metadata, else a new one; None where it is given but not acceptable."""
     given = own or told.get(REQUEST_ID_KEY, "")
-    acceptable = len(given) <= MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
+    acceptable = (
+        isinstance(given, str) and len(given) <= MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
+    )
     return (given or new_request_id()) if acceptable else None
 
 

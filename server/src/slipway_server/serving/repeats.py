@@ -67,11 +67,7 @@ class Repeats:
             if request_id is None or PIN_KEY in told:
                 return None
             scope = RequestContext(request_id)
-            try:
-                response = again(scope)
-            except Exception:
-                log.exception("repeat failed", extra={"method": method, "request_id": request_id})
-                return None
+            response = again(scope)
             if response is not None:
                 context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
                 if ATTEMPTS_KEY in told:
@@ -83,7 +79,11 @@ class Repeats:
 
         async def behaviour(received: Received, context: grpc.aio.ServicerContext) -> Any:
             if received.again is not None:
-                response = answered(received.again, context)
+                try:
+                    response = answered(received.again, context)
+                except Exception:  # a fault here must neither cost the answer nor reach the caller
+                    log.exception("repeat failed", extra={"method": method})
+                    response = None
                 if response is not None:
                     known.move_to_end(received.data)
                     return response

@@ -11,6 +11,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from slipway_server.artifacts.files import sync_folder
+
 DRAFT = "."
 """What the names of unfinished files begin with; a killed process leaves its own."""
 
@@ -32,7 +34,7 @@ def write_once(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
     finally:
         with suppress(OSError):
             draft.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
@@ -43,11 +45,3 @@ def _linked(draft: Path, path: Path) -> bool:
     except FileExistsError:
         return draft.stat().st_nlink > 1
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
