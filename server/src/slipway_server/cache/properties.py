@@ -26,7 +26,7 @@ from slipway_server.cache.rendezvous import LIMIT_SECONDS, POLL_SECONDS, Meeting
 RENAME_SECONDS, RENAME_READS, RENAME_VERSIONS = 3.0, 500, 4
 """At least. Hosts that remember for a second which file has a name see one version a second."""
 ROUNDS = 50
-RACES, RACE_BATCHES, RACE_TURNS = 200, 20, 10
+RACES, RACE_TURNS = 200, 10
 """Races per batch, and how often the lead must change: a process that came late has raced nobody."""
 RETRIES = 10
 BARRIER_POLL_SECONDS = 0.0005
@@ -129,7 +129,10 @@ def exclusive_create(meeting: Meeting) -> Finding | None:
     """
     races, wins, both, turns = 0, [0, 0], 0, 0
     unmade: list[int] = []
-    while races < RACES * RACE_BATCHES and turns < RACE_TURNS and not both:
+    started = time.monotonic()
+    while turns < RACE_TURNS and not both:
+        if _either(meeting, f"stop at {races}", time.monotonic() - started >= LIMIT_SECONDS):
+            break
         numbers = range(races, races + RACES)
         mine, theirs = _race(meeting, f"batch {races}", numbers)
         both += len(mine & theirs)
@@ -153,7 +156,7 @@ def exclusive_create(meeting: Meeting) -> Finding | None:
         Verdict.FAILED if violated else Verdict.OK if raced else Verdict.UNCLEAR,
         f"{races} races won {wins[1]} to {wins[0]}; {both} won by both, {len(unmade)} by nobody"
         + (f" ({again} at the first try)" if again else "")
-        + ("" if raced or violated else f"; one process was always late; {TOO_BUSY}"),
+        + ("" if raced or violated else f", in {LIMIT_SECONDS:g} s; one process was always late; {TOO_BUSY}"),
         {"races": races, "both": both, "nobody": len(unmade), "nobody_at_first": again, "turns": turns},
     )
 
@@ -245,15 +248,25 @@ CHECKS: dict[str, Callable[[Meeting], Finding | None]] = {
 }
 
 
+def _either(meeting: Meeting, step: str, mine: bool) -> bool:
+    """Whether one of the two says so: told to both, so that both do the same."""
+    theirs = meeting.exchange(step, orjson.dumps(mine), poll_seconds=BARRIER_POLL_SECONDS)
+    return mine or bool(orjson.loads(theirs))
+
+
 def _race(meeting: Meeting, step: str, numbers: Sequence[int]) -> tuple[set[int], set[int]]:
-    """The files that this process has made, and those of the other."""
+    """The files that this process has made, and those of the other; they are removed again."""
     mine = set()
     meeting.exchange(step, poll_seconds=BARRIER_POLL_SECONDS)
     for number in numbers:
         with suppress(FileExistsError):
             meeting.store.ops.create(meeting.path(f"race{number}"), b"", mode=0o600, fsync=False)
             mine.add(number)
-    return mine, set(orjson.loads(meeting.exchange(f"{step} made", orjson.dumps(sorted(mine)))))
+    theirs = set(orjson.loads(meeting.exchange(f"{step} made", orjson.dumps(sorted(mine)))))
+    for number in mine:
+        with suppress(FileNotFoundError):  # made by both, and removed by the other
+            meeting.store.ops.unlink(meeting.path(f"race{number}"))
+    return mine, theirs
 
 
 def _content(version: int) -> bytes:
