@@ -21,6 +21,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from slipway_server.config import Settings
 from slipway_server.errors import CollectionMismatch, CollectionMissing, ConfigInvalid, RetrievalUnavailable
+from slipway_server.retrieval.channel import channel_options
 from slipway_server.retrieval.encoding import Encoded, Fusion
 from slipway_server.retrieval.points import (
     DENSE,
@@ -236,6 +237,7 @@ def _client(config: ServerConfig) -> AsyncQdrantClient:
         prefer_grpc=True,
         api_key=config.api_key.get_secret_value() if config.api_key is not None else None,
         timeout=math.ceil(config.timeout_seconds),
+        grpc_options=channel_options(),
         # Off: it starts a thread that asks for the server's version.
         check_compatibility=False,
     )
