@@ -72,6 +72,15 @@ async def test_the_account_and_the_price(provider: Provider, open_lm: Open, ask:
     assert account.cost_usd == pytest.approx((2 * account.prompt_tokens + 10 * account.completion_tokens) / 1e6)
 
 
+async def test_the_environments_proxy_is_used(
+    provider: Provider, open_lm: Open, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", provider.base_url.removesuffix("/v1"))
+    monkeypatch.setenv("no_proxy", "")
+    await ask(await open_lm(lm_base_url="http://provider.invalid/v1"))
+    assert len(provider.ledger.entries) == 1
+
+
 async def test_the_key_file_is_read_again(tmp_path: Path) -> None:
     async with Provider(SimulatorConfig(behaviour=Behaviour(answer="text"), keys=("new",))) as provider:
         key = tmp_path / "key"

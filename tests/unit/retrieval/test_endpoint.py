@@ -35,7 +35,7 @@ from slipway_server.errors import (
 from slipway_server.keyfile import KeyFile
 from slipway_server.request import RequestContext
 from slipway_server.retrieval.endpoint import EndpointConfig, EndpointEmbedder
-from slipway_server.retrieval.endpoint_errors import retry_after_seconds
+from slipway_server.retrieval.endpoint_errors import ADVICE_JITTER_SECONDS, retry_after_seconds
 from slipway_server.retrieval.staging import Staging
 
 DIMENSION = 8
@@ -125,6 +125,14 @@ async def test_rows_are_unit_vectors_in_the_order_of_the_texts(endpoint: Endpoin
     assert endpoint.keys == [""]
 
 
+async def test_the_environments_proxy_is_used(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", endpoint.url.removesuffix("/v1"))
+    monkeypatch.setenv("no_proxy", "")
+    async with client("http://embedder.invalid/v1") as embedder:
+        assert (await embedder.embed(["a"])).shape == (1, DIMENSION)
+    assert len(endpoint.requests) == 1
+
+
 async def test_batches_of_a_hundred(endpoint: Endpoint) -> None:
     async with client(endpoint.url) as embedder:
         await embedder.embed([f"text {number}" for number in range(250)])
@@ -159,7 +167,8 @@ async def test_retry_after_is_obeyed(endpoint: Endpoint, failure: Callable[[], w
     endpoint.failures = [failure()]
     async with client(endpoint.url, waits=waits) as embedder:
         await embedder.embed(["a"])
-    assert waits == [wait]
+    assert wait <= waits.pop() <= wait + ADVICE_JITTER_SECONDS
+    assert waits == []
 
 
 async def test_other_failures_are_retried_with_growing_waits(endpoint: Endpoint) -> None:

@@ -87,9 +87,7 @@ class EndpointEmbedder:
         self._config, self._store, self._sleep = config, store, sleep
         self._shorten = False
         # No limits of httpx's own: they are of one read or write, and an answer may come byte by byte.
-        self._client = httpx.AsyncClient(
-            timeout=None, limits=httpx.Limits(max_connections=CONNECTIONS), trust_env=False
-        )
+        self._client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=CONNECTIONS))
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One unit row per text: from the store, else from the endpoint in batches of 100."""

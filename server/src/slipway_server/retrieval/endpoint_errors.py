@@ -30,13 +30,15 @@ RETRY_AFTER_CAP_SECONDS = 30.0
 """A longer wait is the caller's to make."""
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 8.0
+ADVICE_JITTER_SECONDS = 0.5
+"""Added to a Retry-After, at random: it is a minimum, and every pod got the same one."""
 
 
 def retrying(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
-    """Attempts on EmbedderUnavailable and EmbedderRateLimited: exponential waits with full jitter, or Retry-After.
+    """Attempts on EmbedderUnavailable and EmbedderRateLimited: exponential waits, or Retry-After; both with jitter.
 
-    It ends with the last error after four attempts, or as soon as the wait is longer than the cap or than what is
-    left of the request's deadline.
+    It ends with the last error after four attempts, or as soon as a Retry-After is longer than the cap, or a wait is
+    longer than what is left of the request's deadline.
     """
     return AsyncRetrying(
         retry=retry_if_exception_type((EmbedderUnavailable, EmbedderRateLimited)),
@@ -108,7 +110,7 @@ def _asked_for(state: RetryCallState) -> float | None:
 def _wait_seconds(state: RetryCallState) -> float:
     asked = _asked_for(state)
     if asked is not None:
-        return asked
+        return asked + random.uniform(0.0, ADVICE_JITTER_SECONDS)
     ceiling = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (state.attempt_number - 1))
     return random.uniform(ceiling / 2, ceiling)
 
@@ -116,5 +118,6 @@ def _wait_seconds(state: RetryCallState) -> float:
 def _spent(state: RetryCallState) -> bool:
     """Tenacity asks this after it has chosen the wait, which is `upcoming_sleep`."""
     remaining = request.current().remaining_seconds()
-    limit = RETRY_AFTER_CAP_SECONDS if remaining is None else min(RETRY_AFTER_CAP_SECONDS, remaining)
-    return stop_after_attempt(MAX_ATTEMPTS)(state) or state.upcoming_sleep > limit
+    too_long = (_asked_for(state) or 0.0) > RETRY_AFTER_CAP_SECONDS
+    too_late = remaining is not None and state.upcoming_sleep > remaining
+    return stop_after_attempt(MAX_ATTEMPTS)(state) or too_long or too_late

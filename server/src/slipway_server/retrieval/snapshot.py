@@ -82,7 +82,7 @@ async def _download(config: ServerConfig, version: Version, file: Path) -> None:
     headers = {"api-key": config.api_key.get_secret_value()} if config.api_key is not None else {}
     url = f"{config.url}/collections/{version.name}/shards/0/snapshot"
     async with (
-        httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client,
+        httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client,
         client.stream("GET", url, headers=headers) as response,
     ):
         response.raise_for_status()
