@@ -20,6 +20,7 @@ from slipway_server.errors import (
     QueueWaitTooLong,
     SlipwayError,
 )
+from slipway_server.lm import exchange
 from slipway_server.lm.errors import translate
 from slipway_server.lm.pacing.share import SharePacer
 from slipway_server.lm.pacing.types import Need
@@ -157,6 +158,67 @@ def test_calls_that_wait_while_the_circuit_opens_make_no_attempt(virtual: Virtua
         assert [type(error) for error in errors] == [ProviderUnavailable] * 10 + [ProviderCircuitOpen] * 20
         assert it.governor.gate.in_flight == 0
         assert it.governor.gate.predicted_wait(TrafficClass.INTERACTIVE, Need()) == 0.0
+
+    virtual(main)
+
+
+def test_callers_whose_deadlines_pass_find_out_that_a_provider_hangs(
+    virtual: Virtual, bench: Any, scripted: Any
+) -> None:
+    async def main() -> None:
+        it = bench(scripted())
+        await it.ask()
+        it.backend.seconds = 1e6
+        for _ in range(10):
+            assert isinstance(await refused(it.ask(deadline=30)), DeadlineTooShort)
+        error = await refused(it.ask(deadline=30))
+        assert isinstance(error, ProviderCircuitOpen)
+        assert len(it.backend.sent_at) == 11
+        it.backend.seconds = 1.0
+        await asyncio.sleep(error.retry_after_seconds + 0.01)
+        await it.ask(deadline=30)
+
+    virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("answered_in", "seconds", "deadline"),
+    [
+        pytest.param(None, 1e6, 30, id="a model that has never answered may need more than callers give"),
+        pytest.param(8, 1e6, 30, id="less than five times as long as usual"),
+        pytest.param(1, 1e6, 9, id="less than ten seconds"),
+    ],
+)
+def test_impatient_callers_do_not_open_the_circuit(
+    virtual: Virtual, bench: Any, scripted: Any, answered_in: float | None, seconds: float, deadline: float
+) -> None:
+    async def main() -> None:
+        it = bench(scripted())
+        if answered_in is not None:
+            it.backend.seconds = answered_in
+            await it.ask()
+        it.backend.seconds = seconds
+        for _ in range(15):
+            assert isinstance(await refused(it.ask(deadline=deadline)), DeadlineTooShort)
+        assert not it.governor.breaker.is_open
+
+    virtual(main)
+
+
+def test_a_reply_that_has_begun_is_not_silence(virtual: Virtual, bench: Any, scripted: Any) -> None:
+    async def main() -> None:
+        it = bench(scripted())
+        await it.ask()
+
+        async def begin_and_hang(request: lm15.Request) -> lm15.Response:
+            exchange.replied([])
+            await asyncio.sleep(1e6)
+            raise AssertionError
+
+        it.backend.complete = begin_and_hang
+        for _ in range(15):
+            assert isinstance(await refused(it.ask(deadline=30)), DeadlineTooShort)
+        assert not it.governor.breaker.is_open
 
     virtual(main)
 

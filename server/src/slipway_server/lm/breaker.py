@@ -2,7 +2,7 @@
 """A circuit breaker for a provider that is down: 5xx, timeouts and connection faults, never 429.
 
     wait = breaker.wait_seconds(call)      # 0: go; else refuse, and say when to come back
-    breaker.succeeded() / breaker.failed(call) / breaker.abandoned(call)
+    breaker.succeeded() / breaker.failed(call) / breaker.unanswered(call, seconds, usual) / breaker.abandoned(call)
 
 Pausing on 429 would leave most of a small bucket unused; pausing on an outage saves callers their deadlines.
 """
@@ -21,6 +21,9 @@ class BreakerConfig:
     failures: int = 10
     open_seconds: float = 5.0
     open_cap_seconds: float = 60.0
+    silent_seconds: float = 10.0
+    silent_times: float = 5.0
+    """Silence for both so many seconds and so many times as long as answers usually take is a failure."""
 
 
 class Breaker:
@@ -75,6 +78,18 @@ class Breaker:
             self._open_until = self._now() + pause * self._rng.uniform(0.8, 1.2)
             self._opened = min(self._opened + 1, 10)
             self._probe = None
+
+    def unanswered(self, who: object, seconds: float, usual_seconds: float) -> None:
+        """Its caller ended it, or the caller's deadline, before a reply began. `usual_seconds`: of answers; 0: none yet.
+
+        Callers are often less patient than an attempt may be. Without this a provider that hangs would never be found
+        out; and one that answers slowly, or asks more time than a caller gives, must not be taken for one that hangs.
+        """
+        limit = max(self._config.silent_seconds, self._config.silent_times * usual_seconds)
+        if usual_seconds > 0 and seconds >= limit:
+            self.failed(who)
+        else:
+            self.abandoned(who)
 
     def abandoned(self, who: object) -> None:
         """It was cancelled, and nothing was learnt: if it was the probe, another may be."""
