@@ -80,7 +80,7 @@ class Breaker:
             self._probe = None
 
     def unanswered(self, who: object, seconds: float, usual_seconds: float) -> None:
-        """Its caller ended it, or the caller's deadline, before a reply began. `usual_seconds`: of answers; 0: none yet.
+        """The caller, or its deadline, ended it before a reply began. `usual_seconds`: of answers; 0: none yet.
 
         Callers are often less patient than an attempt may be. Without this a provider that hangs would never be found
         out; and one that answers slowly, or asks more time than a caller gives, must not be taken for one that hangs.
