@@ -7,12 +7,13 @@ import errno
 import math
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from slipway_server.cache import properties, rendezvous
+from slipway_server.cache import doctor, properties, rendezvous
 from slipway_server.cache.doctor import examine
 from slipway_server.cache.fileops import FileOps
 from slipway_server.cache.properties import CHECKS, Finding
@@ -25,6 +26,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(properties, "ROUNDS", 5)
     monkeypatch.setattr(properties, "CHANGE_SECONDS", 0.3)
     monkeypatch.setattr(properties, "ABSENT_SECONDS", 0.3)
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """`only("exclusive create")`: the one check that is made."""
+    return lambda name: monkeypatch.setattr(doctor, "CHECKS", {name: CHECKS[name]})
 
 
 def both(path: Path, ops: type[FileOps]) -> list[Future[list[Finding] | None]]:
@@ -92,13 +99,17 @@ class NobodyEverWins(FileOps):
         (LosesEntries, "close-to-open"),
     ],
 )
-def test_a_bad_volume_is_told(tmp_path: Path, ops: type[FileOps], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_volume_is_told(
+    tmp_path: Path, ops: type[FileOps], name: str, only: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(name)
     monkeypatch.setattr(properties, "RETRIES", 3)
     assert findings(tmp_path, ops)[name].verdict == "failed"
 
 
-def test_a_race_that_nobody_wins_at_first_is_run_again(tmp_path: Path) -> None:
+def test_a_race_that_nobody_wins_at_first_is_run_again(tmp_path: Path, only: Callable[[str], None]) -> None:
     """As on GlusterFS, where both are now and then told that the file exists, and then it does not."""
+    only("exclusive create")
     attempts, lock = Counter[str](), threading.Lock()
 
     class NobodyWinsAtFirst(FileOps):
@@ -138,8 +149,15 @@ class Unreadable(FileOps):
     ],
 )
 def test_what_was_not_seen_is_unclear(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ops: type[FileOps], limit_seconds: float, seen: str, why: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    only: Callable[[str], None],
+    ops: type[FileOps],
+    limit_seconds: float,
+    seen: str,
+    why: str,
 ) -> None:
+    only("atomic rename")
     monkeypatch.setattr(properties, "LIMIT_SECONDS", limit_seconds)
     monkeypatch.setattr(properties, "RENAME_VERSIONS", 2)
     monkeypatch.setattr(properties, "RENAME_READS", 1)
@@ -160,7 +178,8 @@ class NeverChanges(FileOps):
         return self._beats.setdefault(path, data) if path.endswith(".beat") else data
 
 
-def test_a_file_that_never_changes_is_told(tmp_path: Path) -> None:
+def test_a_file_that_never_changes_is_told(tmp_path: Path, only: Callable[[str], None]) -> None:
+    only("changes in place")
     found = findings(tmp_path, NeverChanges)["changes in place"]
     assert found.verdict == "slow"
     assert "not seen to change" in found.detail
@@ -185,7 +204,10 @@ def one_is_late(until: float) -> type[FileOps]:
     return OneIsLate
 
 
-def test_who_is_always_late_has_raced_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_always_late_has_raced_nobody(
+    tmp_path: Path, only: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only("exclusive create")
     monkeypatch.setattr(properties, "LIMIT_SECONDS", 3.0)
     found = findings(tmp_path, one_is_late(math.inf))["exclusive create"]
     assert found.verdict == "unclear"
@@ -194,14 +216,20 @@ def test_who_is_always_late_has_raced_nobody(tmp_path: Path, monkeypatch: pytest
     assert list((tmp_path / "slipway/doctor").iterdir()) == []
 
 
-def test_a_machine_that_is_busy_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_is_busy_for_a_while_is_waited_for(
+    tmp_path: Path, only: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only("exclusive create")
     monkeypatch.setattr(properties, "RACES", 20)
     found = findings(tmp_path, one_is_late(600))["exclusive create"]
     assert found.verdict == "ok"
     assert found.figures["races"] > 600
 
 
-def test_who_ends_in_the_middle_leaves_it_unclear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_ends_in_the_middle_leaves_it_unclear(
+    tmp_path: Path, only: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only("exclusive create")
     ended = threading.Lock()
 
     class OneEnds(FileOps):
