@@ -74,6 +74,15 @@ class Account:
     """In flight, by kind: lm (attempts), retrieval. Not a part of the receipt, but of the access log."""
 
 
+DEADLINE_SLACK_SECONDS = 0.2
+"""gRPC rounds a deadline up on its way here, by 0.1 s at most: the caller's passes, and cancels, so much earlier."""
+
+
+def is_over(remaining_seconds: float | None) -> bool:
+    """Whether the deadline that is so far away has passed for the caller."""
+    return remaining_seconds is not None and remaining_seconds <= DEADLINE_SLACK_SECONDS
+
+
 def new_request_id() -> str:
     """32 hexadecimal digits that nobody else has."""
     return secrets.token_hex(16)

@@ -31,9 +31,9 @@ from slipway_server.errors import (
 )
 from slipway_server.lm.bridge import OwnerLoop
 from slipway_server.programs import rag
-from slipway_server.request import RequestContext
+from slipway_server.request import DEADLINE_SLACK_SECONDS, RequestContext
 from slipway_server.runtime.keeper import SlotKeeper
-from slipway_server.runtime.service import DEADLINE_SLACK_SECONDS, ProgramService, open_service
+from slipway_server.runtime.service import ProgramService, open_service
 from slipway_server.runtime.types import Receipt
 from slipway_server.runtime.variants import Variant
 from slipway_server.telemetry import metrics

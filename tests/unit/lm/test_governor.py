@@ -205,6 +205,39 @@ def test_impatient_callers_do_not_open_the_circuit(
     virtual(main)
 
 
+def test_callers_that_go_away_in_time_say_nothing_of_the_provider(virtual: Virtual, bench: Any, scripted: Any) -> None:
+    """As all do at once whose network is lost."""
+
+    async def main() -> None:
+        it = bench(scripted())
+        await it.ask()
+        it.backend.seconds = 1e6
+        calls = [asyncio.create_task(it.ask(deadline=60)) for _ in range(15)]
+        await asyncio.sleep(40)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert it.backend.cancelled == 15
+        assert not it.governor.breaker.is_open
+
+    virtual(main)
+
+
+def test_a_provider_that_answers_others_meanwhile_does_not_hang(virtual: Virtual, bench: Any, scripted: Any) -> None:
+    async def main() -> None:
+        it = bench(scripted())
+        await it.ask()
+        it.backend.seconds = 1e6
+        calls = [asyncio.create_task(refused(it.ask(deadline=30))) for _ in range(15)]
+        await asyncio.sleep(1)
+        it.backend.seconds = 1.0
+        await it.ask()
+        assert [type(error) for error in await asyncio.gather(*calls)] == [DeadlineTooShort] * 15
+        assert not it.governor.breaker.is_open
+
+    virtual(main)
+
+
 def test_a_reply_that_has_begun_is_not_silence(virtual: Virtual, bench: Any, scripted: Any) -> None:
     async def main() -> None:
         it = bench(scripted())

@@ -2,13 +2,14 @@
 """A circuit breaker for a provider that is down: 5xx, timeouts and connection faults, never 429.
 
     wait = breaker.wait_seconds(call)      # 0: go; else refuse, and say when to come back
-    breaker.succeeded() / breaker.failed(call) / breaker.unanswered(call, seconds, usual) / breaker.abandoned(call)
+    breaker.succeeded() / breaker.failed(call) / breaker.unanswered(call, sent_at, usual) / breaker.abandoned(call)
 
 Pausing on 429 would leave most of a small bucket unused; pausing on an outage saves callers their deadlines.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Breaker:
         self._opened = 0
         self._open_until: float | None = None
         self._probe: object | None = None
+        self._answered_at = -math.inf
 
     def __repr__(self) -> str:
         if self._open_until is None:
@@ -69,6 +71,7 @@ class Breaker:
         """The provider answered, be it with 429 or 400: it is there."""
         self._failures = self._opened = 0
         self._open_until = self._probe = None
+        self._answered_at = self._now()
 
     def failed(self, who: object) -> None:
         """5xx, timeout or no connection."""
@@ -79,14 +82,14 @@ class Breaker:
             self._opened = min(self._opened + 1, 10)
             self._probe = None
 
-    def unanswered(self, who: object, seconds: float, usual_seconds: float) -> None:
-        """The caller, or its deadline, ended it before a reply began. `usual_seconds`: of answers; 0: none yet.
+    def unanswered(self, who: object, sent_at: float, usual_seconds: float) -> None:
+        """Its deadline passed before a reply began. `usual_seconds`: how long answers take; 0: there was none yet.
 
-        Callers are often less patient than an attempt may be. Without this a provider that hangs would never be found
-        out; and one that answers slowly, or asks more time than a caller gives, must not be taken for one that hangs.
+        Callers are often less patient than an attempt may be: without this a provider that hangs would never be found
+        out. One that is slow, or has answered others meanwhile, does not hang.
         """
-        limit = max(self._config.silent_seconds, self._config.silent_times * usual_seconds)
-        if usual_seconds > 0 and seconds >= limit:
+        silence = max(self._config.silent_seconds, self._config.silent_times * usual_seconds)
+        if usual_seconds > 0 and self._now() - sent_at >= silence and self._answered_at <= sent_at:
             self.failed(who)
         else:
             self.abandoned(who)

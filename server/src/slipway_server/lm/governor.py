@@ -252,12 +252,12 @@ class Governor:
         """Book a failed attempt; raise where another error says better what happened."""
         error = self._named_timeout(call, raised)
         outcome, sent_at = outcome_of(error), waiter.admitted_at or 0.0
-        seconds = self._now() - sent_at
-        self._meters.attempted(call.account, call.cls, outcome, seconds)
+        now = self._now()
+        self._meters.attempted(call.account, call.cls, outcome, now - sent_at)
         if outcome == "rate_limited":
             self._throttled(call, sent_at, seen, getattr(error, "retry_after", None))
-        if outcome in ("cancelled", "deadline") and not seen.replied:
-            self.breaker.unanswered(call, seconds, self._expected_seconds())
+        if outcome in ("cancelled", "deadline") and requests.is_over(call.remaining(now)) and not seen.replied:
+            self.breaker.unanswered(call, sent_at, self._expected_seconds())
         elif outcome in ("cancelled", "deadline", "error"):
             self.breaker.abandoned(call)
         elif outcome != "rate_limited" and is_retryable(error):

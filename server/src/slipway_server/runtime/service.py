@@ -39,9 +39,6 @@ from slipway_server.runtime.types import Answer, ArtifactInfo, Feedback, Own, Re
 from slipway_server.runtime.variants import Variant, build_variant, known_artifacts, sources
 from slipway_server.telemetry import metrics
 
-DEADLINE_SLACK_SECONDS = 0.2
-"""gRPC rounds a deadline up on its way here, by 0.1 s at most: the caller's passes, and cancels, so much earlier."""
-
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +86,7 @@ class ProgramService:
             self._keeper.observe(variant, failed=True, latency_seconds=None)
             raise
         except asyncio.CancelledError:
-            if _out_of_time(context):
+            if request.is_over(context.remaining_seconds()):
                 self._keeper.observe(variant, failed=True, latency_seconds=None)
             raise
         if isinstance(answer, RememberedAnswer) and not context.pin:
@@ -270,11 +267,6 @@ class ProgramService:
                 await look()
             except Exception:
                 log.exception("following failed")
-
-
-def _out_of_time(context: RequestContext) -> bool:
-    remaining = context.remaining_seconds()
-    return remaining is not None and remaining <= DEADLINE_SLACK_SECONDS
 
 
 async def open_service(
