@@ -79,7 +79,8 @@ def lost_with_a_pod(bare: Report, start: float, end: float) -> None:
     """What failed was under way between two moments, and says that it may be repeated."""
     assert bare.failed, f"nothing was under way on the lost pod: {bare}"
     assert {call.code for call in bare.failed} <= RETRYABLE, bare
-    assert all(call.ended >= start and call.started <= end for call in bare.failed), bare
+    others = [call for call in bare.failed if call.ended < start or call.started > end]
+    assert not others, f"between {start:.2f} and {end:.2f}, but {Report(others)}"
 
 
 def test_a_drained_node_loses_nothing(release: Release, far: str, figures: Figures) -> None:
