@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from types import ModuleType
 
 import pytest
@@ -12,7 +11,6 @@ from dspy import lm15
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_server.lm.breaker import Breaker, BreakerConfig
 from slipway_server.lm.gate import Gate, Waiter
 from slipway_server.lm.needs import Needs, used_of
 from slipway_server.lm.pacing.priced import PricedConfig, PricedPacer
@@ -153,45 +151,6 @@ def test_the_oldest_wait_for_a_slot_counts_and_no_wait_for_quota(pacing: ModuleT
             gate.enqueue(Need(1, 10, 10, 0), TrafficClass.INTERACTIVE, go)
         assert gate.waiting(TrafficClass.INTERACTIVE) > 0
         assert gate.slot_wait(TrafficClass.INTERACTIVE) == 0.0, waits_for
-
-
-def test_the_breaker_opens_longer_each_time(pacing: ModuleType) -> None:
-    clock = pacing.Clock()
-    breaker = Breaker(BreakerConfig(failures=3), now=clock.now, rng=random.Random(1))
-    for caller in range(3):
-        assert breaker.wait_seconds(caller) == 0.0
-        breaker.failed(caller)
-    assert repr(breaker).startswith("Breaker(open for ")
-    pauses = []
-    for _ in range(6):
-        pauses.append(breaker.wait_seconds("other"))
-        clock.run(clock.now() + pauses[-1])
-        assert (breaker.wait_seconds("probe"), breaker.wait_seconds("probe")) == (0.0, 0.0), "a probe"
-        assert breaker.wait_seconds("other") > 0.0, "one at a time"
-        breaker.failed("probe")
-    for pause, expected in zip(pauses, (5, 10, 20, 40, 60, 60), strict=True):
-        assert 0.8 * expected <= pause <= 1.2 * expected
-    clock.run(clock.now() + 100)
-    assert breaker.wait_seconds("probe") == 0.0
-    breaker.abandoned("probe")
-    assert breaker.wait_seconds("other") == 0.0
-    breaker.succeeded()
-    assert not breaker.is_open
-    assert (breaker.wait_seconds("one"), breaker.wait_seconds("two")) == (0.0, 0.0)
-    assert repr(breaker) == "Breaker(closed, failures=0)"
-
-
-def test_only_the_probe_decides_about_the_breaker(pacing: ModuleType) -> None:
-    clock = pacing.Clock()
-    breaker = Breaker(BreakerConfig(failures=1), now=clock.now, rng=random.Random(1))
-    breaker.failed("first")
-    clock.run(clock.now() + 100)
-    assert breaker.wait_seconds("probe") == 0.0
-    breaker.abandoned("one from before")
-    breaker.failed("another from before")
-    assert 0.0 < breaker.wait_seconds("other") <= 5.0, "still one at a time, and no longer pause"
-    breaker.failed("probe")
-    assert breaker.wait_seconds("other") > 5.0
 
 
 def request(text: str, system: str | None = None, max_tokens: int | None = None) -> lm15.Request:

@@ -10,41 +10,20 @@ from typing import Any
 
 import pytest
 from dspy import lm15
+from governed import down, rate_limit, refused
 
 from slipway_server import request
 from slipway_server.errors import (
     DeadlineTooShort,
-    ProviderCircuitOpen,
     ProviderRateLimited,
     ProviderUnavailable,
     QueueWaitTooLong,
-    SlipwayError,
 )
-from slipway_server.lm import exchange
-from slipway_server.lm.errors import translate
 from slipway_server.lm.pacing.share import SharePacer
-from slipway_server.lm.pacing.types import Need
 from slipway_server.lm.retries import RetryConfig
 from slipway_server.request import RequestContext, TrafficClass
 
 Virtual = Callable[[Callable[[], Any]], Any]
-
-
-def rate_limit(retry_after: float | None = None) -> lm15.RateLimitError:
-    return lm15.RateLimitError("slow down", status=429, retry_after=retry_after)
-
-
-def down() -> lm15.ServerError:
-    return lm15.ServerError("down", status=503)
-
-
-async def refused(call: Any) -> SlipwayError:
-    """The catalogue's error that `call` raises."""
-    with pytest.raises(lm15.LM15Error) as caught:
-        await call
-    known = translate(caught.value)
-    assert known is not None
-    return known
 
 
 def test_one_attempt_where_all_is_well(virtual: Virtual, bench: Any, scripted: Any) -> None:
@@ -124,144 +103,6 @@ def test_a_provider_that_is_down_costs_the_attempts_and_no_more(virtual: Virtual
         assert isinstance(error, ProviderUnavailable)
         assert error.pushback_ms == -1
         assert len(it.backend.sent_at) == 3
-
-    virtual(main)
-
-
-def test_the_circuit_opens_probes_and_closes(virtual: Virtual, bench: Any, scripted: Any) -> None:
-    async def main() -> None:
-        it = bench(scripted([down()] * 11), retries=RetryConfig(max_attempts=1))
-        for _ in range(10):
-            assert isinstance(await refused(it.ask()), ProviderUnavailable)
-        error = await refused(it.ask())
-        assert isinstance(error, ProviderCircuitOpen)
-        assert error.retry_after_seconds is not None
-        assert len(it.backend.sent_at) == 10
-        await asyncio.sleep(error.retry_after_seconds + 0.01)
-        probes = await asyncio.gather(*(it.ask() for _ in range(5)), return_exceptions=True)
-        assert len(it.backend.sent_at) == 11, "one probe at a time"
-        assert all(isinstance(probe, lm15.LM15Error) for probe in probes)
-        await asyncio.sleep(30)
-        await it.ask()
-        await asyncio.gather(*(it.ask() for _ in range(5)))
-
-    virtual(main)
-
-
-def test_calls_that_wait_while_the_circuit_opens_make_no_attempt(virtual: Virtual, bench: Any, scripted: Any) -> None:
-    async def main() -> None:
-        it = bench(
-            scripted([down()] * 100), max_concurrency=1, retries=RetryConfig(max_attempts=1), queue_cap_seconds=1e9
-        )
-        errors = await asyncio.gather(*(refused(it.ask()) for _ in range(30)))
-        assert len(it.backend.sent_at) == 10
-        assert [type(error) for error in errors] == [ProviderUnavailable] * 10 + [ProviderCircuitOpen] * 20
-        assert it.governor.gate.in_flight == 0
-        assert it.governor.gate.predicted_wait(TrafficClass.INTERACTIVE, Need()) == 0.0
-
-    virtual(main)
-
-
-def test_callers_whose_deadlines_pass_find_out_that_a_provider_hangs(
-    virtual: Virtual, bench: Any, scripted: Any
-) -> None:
-    async def main() -> None:
-        it = bench(scripted())
-        await it.ask()
-        it.backend.seconds = 1e6
-        for _ in range(10):
-            assert isinstance(await refused(it.ask(deadline=30)), DeadlineTooShort)
-        error = await refused(it.ask(deadline=30))
-        assert isinstance(error, ProviderCircuitOpen)
-        assert len(it.backend.sent_at) == 11
-        it.backend.seconds = 1.0
-        await asyncio.sleep(error.retry_after_seconds + 0.01)
-        await it.ask(deadline=30)
-
-    virtual(main)
-
-
-@pytest.mark.parametrize(
-    ("answered_in", "seconds", "deadline"),
-    [
-        pytest.param(None, 1e6, 30, id="a model that has never answered may need more than callers give"),
-        pytest.param(8, 1e6, 30, id="less than five times as long as usual"),
-        pytest.param(1, 1e6, 9, id="less than ten seconds"),
-    ],
-)
-def test_impatient_callers_do_not_open_the_circuit(
-    virtual: Virtual, bench: Any, scripted: Any, answered_in: float | None, seconds: float, deadline: float
-) -> None:
-    async def main() -> None:
-        it = bench(scripted())
-        if answered_in is not None:
-            it.backend.seconds = answered_in
-            await it.ask()
-        it.backend.seconds = seconds
-        for _ in range(15):
-            assert isinstance(await refused(it.ask(deadline=deadline)), DeadlineTooShort)
-        assert not it.governor.breaker.is_open
-
-    virtual(main)
-
-
-def test_callers_that_go_away_in_time_say_nothing_of_the_provider(virtual: Virtual, bench: Any, scripted: Any) -> None:
-    """As all do at once whose network is lost."""
-
-    async def main() -> None:
-        it = bench(scripted())
-        await it.ask()
-        it.backend.seconds = 1e6
-        calls = [asyncio.create_task(it.ask(deadline=60)) for _ in range(15)]
-        await asyncio.sleep(40)
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-        assert it.backend.cancelled == 15
-        assert not it.governor.breaker.is_open
-
-    virtual(main)
-
-
-def test_a_provider_that_answers_others_meanwhile_does_not_hang(virtual: Virtual, bench: Any, scripted: Any) -> None:
-    async def main() -> None:
-        it = bench(scripted())
-        await it.ask()
-        it.backend.seconds = 1e6
-        calls = [asyncio.create_task(refused(it.ask(deadline=30))) for _ in range(15)]
-        await asyncio.sleep(1)
-        it.backend.seconds = 1.0
-        await it.ask()
-        assert [type(error) for error in await asyncio.gather(*calls)] == [DeadlineTooShort] * 15
-        assert not it.governor.breaker.is_open
-
-    virtual(main)
-
-
-def test_a_reply_that_has_begun_is_not_silence(virtual: Virtual, bench: Any, scripted: Any) -> None:
-    async def main() -> None:
-        it = bench(scripted())
-        await it.ask()
-
-        async def begin_and_hang(request: lm15.Request) -> lm15.Response:
-            exchange.replied([])
-            await asyncio.sleep(1e6)
-            raise AssertionError
-
-        it.backend.complete = begin_and_hang
-        for _ in range(15):
-            assert isinstance(await refused(it.ask(deadline=30)), DeadlineTooShort)
-        assert not it.governor.breaker.is_open
-
-    virtual(main)
-
-
-def test_429s_never_open_the_circuit(virtual: Virtual, bench: Any, scripted: Any) -> None:
-    async def main() -> None:
-        it = bench(scripted([rate_limit()] * 50), retries=RetryConfig(max_attempts=1))
-        for _ in range(50):
-            assert isinstance(await refused(it.ask()), ProviderRateLimited)
-        await it.ask()
 
     virtual(main)
 
