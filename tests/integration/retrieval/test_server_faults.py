@@ -29,6 +29,8 @@ from slipway_server.retrieval.qdrant import Connection, ServerConfig
 from slipway_server.retrieval.server import ServerRetriever
 from slipway_server.retrieval.version import Version
 
+pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
+
 VERSION = Version("docs", "0" * 64, "offline/bm25", 0, 1)
 Answer = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 Serve = Callable[..., Awaitable[ServerConfig]]
@@ -73,7 +75,6 @@ async def serve() -> AsyncIterator[Serve]:
         (grpc.StatusCode.INTERNAL, RetrievalUnavailable, "INTERNAL"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 async def test_each_refusal_has_its_error(
     serve: Serve, code: grpc.StatusCode, kind: type[SlipwayError], message: str
 ) -> None:
@@ -89,7 +90,6 @@ async def test_each_refusal_has_its_error(
     await connection.aclose()
 
 
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 async def test_a_server_that_limits_requests(serve: Serve) -> None:
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         context.set_trailing_metadata((("retry-after", "7"),))
@@ -102,10 +102,7 @@ async def test_a_server_that_limits_requests(serve: Serve) -> None:
     await connection.aclose()
 
 
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
-async def test_a_server_that_hangs_is_given_up_within_its_limit_or_the_deadline(
-    serve: Serve,
-) -> None:
+async def test_a_server_that_hangs_is_given_up_within_its_limit_or_the_deadline(serve: Serve) -> None:
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         await asyncio.Event().wait()
         return b""
@@ -122,7 +119,6 @@ async def test_a_server_that_hangs_is_given_up_within_its_limit_or_the_deadline(
     await retriever.aclose()
 
 
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 @pytest.mark.parametrize("failures", [0, 1, ATTEMPTS - 1, ATTEMPTS])
 async def test_a_lost_connection_is_repeated(serve: Serve, failures: int) -> None:
     calls = 0
@@ -145,7 +141,6 @@ async def test_a_lost_connection_is_repeated(serve: Serve, failures: int) -> Non
     await connection.aclose()
 
 
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 async def test_what_changes_collections_is_not_repeated(serve: Serve) -> None:
     calls = 0
 
