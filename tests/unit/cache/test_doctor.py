@@ -76,6 +76,24 @@ class CopyingRename(FileOps):
         self.unlink(source)
 
 
+def tearing(size: int, torn_reads: float) -> type[FileOps]:
+    """Operations that show the first version found at another size than its own, for so many reads."""
+
+    class OldSize(FileOps):
+        torn: bytes | None = None
+        left = torn_reads
+
+        def read(self, path: str) -> bytes:
+            data = super().read(path)
+            if not path.endswith(".rename") or self.left <= 0:
+                return data
+            self.left -= 1
+            self.torn = data.ljust(size, b"\0")[:size] if self.torn is None else self.torn
+            return self.torn
+
+    return OldSize
+
+
 class LosesEntries(FileOps):
     def read(self, path: str) -> bytes:
         if "/v1/" in path:
@@ -96,6 +114,7 @@ class NobodyEverWins(FileOps):
         (NoExclusiveCreate, "exclusive create"),
         (NobodyEverWins, "exclusive create"),
         (CopyingRename, "atomic rename"),
+        (tearing(100_000, math.inf), "atomic rename"),
         (LosesEntries, "close-to-open"),
     ],
 )
@@ -104,7 +123,21 @@ def test_a_bad_volume_is_told(
 ) -> None:
     only(name)
     monkeypatch.setattr(properties, "RETRIES", 3)
+    monkeypatch.setattr(properties, "TEAR_SECONDS", 0.5)
     assert findings(tmp_path, ops)[name].verdict == "failed"
+
+
+@pytest.mark.parametrize("size", [0, 30, 100_000])
+def test_a_version_that_is_torn_at_first_is_looked_up_anew(
+    tmp_path: Path, only: Callable[[str], None], size: int
+) -> None:
+    """As on GlusterFS, where a file that is looked up while it is replaced may have the old one's size for a second."""
+    only("atomic rename")
+    found = findings(tmp_path, tearing(size, torn_reads=200))["atomic rename"]
+    assert found.verdict == "ok"
+    assert found.figures["torn"] == 1
+    assert found.figures["versions"] >= properties.VERSIONS_PER_TEAR
+    assert found.detail.endswith("1 of them torn at first, and whole when looked up anew")
 
 
 def test_a_race_that_nobody_wins_at_first_is_run_again(tmp_path: Path, only: Callable[[str], None]) -> None:
@@ -134,6 +167,10 @@ class KeepsTheFirst(FileOps):
             super().replace(source, target)
 
 
+class TearsTheFirst(KeepsTheFirst, tearing(0, 1)):
+    """One of one is more than one in twenty."""
+
+
 class Unreadable(FileOps):
     def read(self, path: str) -> bytes:
         if path.endswith(".rename"):
@@ -142,10 +179,11 @@ class Unreadable(FileOps):
 
 
 @pytest.mark.parametrize(
-    ("ops", "limit_seconds", "seen", "why"),
+    ("ops", "limit_seconds", "versions", "seen", "why"),
     [
-        (KeepsTheFirst, 4.0, "saw 1 versions", "goes on seeing old versions"),
-        (Unreadable, 1.0, "0 reads", "too busy, run again"),
+        (KeepsTheFirst, 4.0, 2, "saw 1 versions", "goes on seeing old versions"),
+        (TearsTheFirst, 2.0, 1, "1 of them torn, in 2 s, too few to tell", "goes on seeing old versions"),
+        (Unreadable, 1.0, 2, "0 reads", "too busy, run again"),
     ],
 )
 def test_what_was_not_seen_is_unclear(
@@ -154,12 +192,13 @@ def test_what_was_not_seen_is_unclear(
     only: Callable[[str], None],
     ops: type[FileOps],
     limit_seconds: float,
+    versions: int,
     seen: str,
     why: str,
 ) -> None:
     only("atomic rename")
     monkeypatch.setattr(properties, "LIMIT_SECONDS", limit_seconds)
-    monkeypatch.setattr(properties, "RENAME_VERSIONS", 2)
+    monkeypatch.setattr(properties, "RENAME_VERSIONS", versions)
     monkeypatch.setattr(properties, "RENAME_READS", 1)
     found = findings(tmp_path, ops)["atomic rename"]
     assert found.verdict == "unclear"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from slipway_server.cache.fileops import FileOps
-from slipway_server.cache.lease import FREE, Held, Lease, Leases
+from slipway_server.cache.lease import FREE, LEASE_BYTES, Held, Lease, Leases
 from slipway_server.cache.store import DiskStore
 
 NAME = "ab" * 32
@@ -63,6 +64,16 @@ def test_signs_of_life_are_seen(pods: list[Leases]) -> None:
     assert pods[1].look(NAME) == before
     pods[0].beat()
     assert pods[1].look(NAME) != before
+
+
+@pytest.mark.parametrize("host", ["a", "a-very-long-name.of-a-host" * 10])
+def test_leases_all_have_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    leases = Leases(DiskStore(tmp_path), beat_seconds=3600)
+    assert leases.acquire(NAME) != leases.acquire("cd" * 32)
+    sizes = {len((tmp_path / "slipway/leases" / name).read_bytes()) for name in (NAME, "cd" * 32)}
+    assert sizes == {LEASE_BYTES}
+    leases.close()
 
 
 def test_one_of_many_takes_over(pods: list[Leases]) -> None:

@@ -34,6 +34,9 @@ from slipway_server.cache.store import DiskStore
 from slipway_server.telemetry import metrics
 
 OWED_LEASES = 4096
+LEASE_BYTES = 128
+"""Of every lease: a host that looks one up while it is taken over may see the new one with the old one's size
+(GlusterFS, see properties)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ class Leases:
             return None
 
     def _new(self, name: str) -> Lease:
-        return Lease(name, f"{self._holder} {next(self._numbers)}\n".encode())
+        return Lease(name, f"{self._holder} {next(self._numbers)}".ljust(LEASE_BYTES - 1).encode() + b"\n")
 
     def _took(self, lease: Lease, event: str) -> Lease:
         with self._lock:

@@ -25,6 +25,8 @@ from slipway_server.cache.rendezvous import LIMIT_SECONDS, POLL_SECONDS, Meeting
 
 RENAME_SECONDS, RENAME_READS, RENAME_VERSIONS = 3.0, 500, 4
 """At least. Hosts that remember for a second which file has a name see one version a second."""
+RENAME_TEARS, VERSIONS_PER_TEAR, TEAR_SECONDS = 5, 20, 5.0
+"""So many torn versions, more than one in 20, or one that stays torn for so long: files are not replaced atomically."""
 ROUNDS = 50
 RACES, RACE_TURNS = 200, 10
 """Races per batch, and how often the lead must change: a process that came late has raced nobody."""
@@ -74,27 +76,71 @@ def atomic_rename(meeting: Meeting) -> Finding | None:
         meeting.hear("seen enough")
         meeting.say("written", str(version).encode())
         return None
-    reads, torn, seen = 0, 0, set[bytes]()
-    while (passed := time.monotonic() - started) < LIMIT_SECONDS:
-        if torn or (passed >= RENAME_SECONDS and reads >= RENAME_READS and len(seen) >= RENAME_VERSIONS):
+    seen = _watch(meeting, target)
+    meeting.say("seen enough")
+    written, versions = int(meeting.hear("written")), len(seen.versions)
+    if seen.enough:
+        why = " at first, and whole when looked up anew" if seen.tears else ""
+    elif seen.violated:
+        why = f" for {TEAR_SECONDS:g} s" if seen.lasting else ""
+    else:
+        busy = seen.reads < RENAME_READS or written < 2 * RENAME_VERSIONS
+        why = TOO_BUSY if busy else f"this host goes on seeing old versions, of {written}: see the options of its mount"
+        why = f", in {LIMIT_SECONDS:g} s, too few to tell; {why}"
+    return Finding(
+        "atomic rename",
+        Verdict.FAILED if seen.violated else Verdict.OK if seen.enough else Verdict.UNCLEAR,
+        f"{seen.reads} reads saw {versions} versions of a file being replaced, {seen.tears} of them torn{why}",
+        {"reads": seen.reads, "versions": versions, "torn": seen.tears},
+    )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the reader of a file that is being replaced has seen."""
+
+    reads: int = 0
+    versions: set[bytes] = field(default_factory=set)
+    tears: int = 0
+    lasting: bool = False
+
+    @property
+    def violated(self) -> bool:
+        """More than what a look-up at a bad moment explains."""
+        return self.lasting or self.tears >= RENAME_TEARS
+
+    @property
+    def enough(self) -> bool:
+        """Tears, if any, were rare."""
+        versions = max(RENAME_VERSIONS, self.tears * VERSIONS_PER_TEAR)
+        return not self.violated and self.reads >= RENAME_READS and len(self.versions) >= versions
+
+
+def _watch(meeting: Meeting, target: str) -> _Seen:
+    """Read until there is enough to tell. The same torn bytes, read again, are one tear.
+
+    On GlusterFS a host that looks a file up while it is being replaced may be given the new file with the size of the
+    old one, which it then believes for a second (posix_istat in xlators/storage/posix/src/posix-helpers.c asks first
+    for the size behind a name and then for the file). A rename that is none tears whatever is looked up.
+    """
+    seen, since = _Seen(), 0.0
+    torn: bytes | None = None
+    started = time.monotonic()
+    while (now := time.monotonic()) - started < LIMIT_SECONDS:
+        if seen.violated or (now - started >= RENAME_SECONDS and seen.enough and torn is None):
             break
         with suppress(OSError):
             data = meeting.store.ops.read(target)
-            reads += 1
-            seen.add(data[:8])
-            torn += not (data[:8].isdigit() and data == _content(int(data[:8])))
-    meeting.say("seen enough")
-    written = int(meeting.hear("written"))
-    enough = reads >= RENAME_READS and len(seen) >= RENAME_VERSIONS
-    busy = reads < RENAME_READS or written < 2 * RENAME_VERSIONS
-    why = TOO_BUSY if busy else f"this host goes on seeing old versions, of {written}: see the options of its mount"
-    return Finding(
-        "atomic rename",
-        Verdict.FAILED if torn else Verdict.OK if enough else Verdict.UNCLEAR,
-        f"{reads} reads saw {len(seen)} versions of a file being replaced, {torn} of them torn"
-        + ("" if enough or torn else f", in {LIMIT_SECONDS:g} s, too few to tell; {why}"),
-        {"reads": reads, "versions": len(seen), "torn": torn},
-    )
+            seen.reads += 1
+            if _whole(data):
+                seen.versions.add(data[:8])
+                torn = None
+            elif data == torn:
+                seen.lasting = now - since >= TEAR_SECONDS
+            else:
+                seen.tears += 1
+                torn, since = data, now
+    return seen
 
 
 def close_to_open(meeting: Meeting) -> Finding | None:
@@ -273,6 +319,10 @@ def _content(version: int) -> bytes:
     """Every version differs from its neighbours in length and in every part."""
     head = b"%08d" % version
     return head * (1 + version * 7919 % 8192)
+
+
+def _whole(data: bytes) -> bool:
+    return data[:8].isdigit() and data == _content(int(data[:8]))
 
 
 def _replace(meeting: Meeting, target: str, data: bytes) -> None:
