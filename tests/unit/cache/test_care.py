@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from slipway_server.cache import care
 from slipway_server.cache.care import Limits
+from slipway_server.cache.fileops import FileOps
 from slipway_server.cache.folder import Folder
 from slipway_server.cache.store import DiskStore
 
@@ -102,10 +104,33 @@ def test_verify_and_repair(store: DiskStore) -> None:
     path = Path(store.folder.entry(digests[0]))
     path.write_bytes(path.read_bytes()[:-1])
     Path(store.folder.entry(digests[1])).write_bytes(b"SQLite format 3\0")
-    found = care.verify(store.folder)
+    waits: list[float] = []
+    found = care.verify(store.folder, sleep=waits.append)
     assert (found.whole, dict(found.faults), found.removed) == (2, {"torn": 1, "foreign": 1}, 0)
-    assert care.verify(store.folder, repair=True).removed == 2
-    assert dict(care.verify(store.folder).faults) == {}
+    assert care.verify(store.folder, repair=True, sleep=waits.append).removed == 2
+    assert dict(care.verify(store.folder, sleep=waits.append).faults) == {}
+    assert waits == [care.REMEMBERED_SECONDS] * 2
+
+
+@pytest.mark.parametrize("first", [b"", b"slipway-cache 1 ", errno.ESTALE, errno.ENOENT])
+def test_an_entry_that_is_replaced_meanwhile_is_read_again(store: DiskStore, first: bytes | int) -> None:
+    """Another host's replacement may show for a second as a torn or a stale file."""
+    fill(store, [0, 0])
+
+    class Replaced(FileOps):
+        reads = 0
+
+        def read(self, path: str) -> bytes:
+            self.reads += 1
+            if self.reads > 1:
+                return super().read(path)
+            if isinstance(first, int):
+                raise OSError(first, "replaced")
+            return first
+
+    found = care.verify(store.folder, repair=True, ops=Replaced(), sleep=lambda seconds: None)
+    assert (found.whole, found.faults, found.removed) == (1 if first == errno.ENOENT else 2, {}, 0)
+    assert care.verify(store.folder).whole == 2
 
 
 def test_stats(store: DiskStore) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from slipway_server.cache import care
 from slipway_server.cache.properties import Verdict
 from slipway_server.cache.store import DiskStore
 from slipway_server.cli.cache import command, exit_code
@@ -46,7 +47,8 @@ def test_stats(store: DiskStore) -> None:
     assert found["oldest_seconds"] > 365 * 86400
 
 
-def test_verify_says_by_its_exit_code_and_repairs(store: DiskStore) -> None:
+def test_verify_says_by_its_exit_code_and_repairs(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(care, "REMEMBERED_SECONDS", 0.0)
     assert run("verify") == (1, {"whole": 2, "faults": {"foreign": 1}, "removed": 0})
     assert run("verify", "--repair")[1]["removed"] == 1
     assert run("verify") == (0, {"whole": 2, "faults": {}, "removed": 0})

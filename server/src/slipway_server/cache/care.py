@@ -27,6 +27,10 @@ from slipway_server.cache.record import Miss
 DAY = 86400.0
 BUCKET_SECONDS = 60
 """Ages are compared in steps of this: the scan then remembers bytes per step instead of every file."""
+REMEMBERED_SECONDS = 2.0
+"""Hosts believe what they know of a file for one second (FUSE)."""
+GONE = "gone"
+"""Collected, or replaced, meanwhile."""
 
 Progress = Callable[[float, int], None]
 """Called with the share of the folders done, 0 to 1, and the number of files seen."""
@@ -99,27 +103,57 @@ def stats(folder: Folder, progress: Progress | None = None, now: Callable[[], fl
     return found
 
 
-def verify(folder: Folder, *, repair: bool = False, progress: Progress | None = None) -> Verified:
-    """Read every entry. `repair` removes those that no reader would accept."""
-    ops, result, faults = FileOps(), Verified(), Counter[str]()
+def verify(
+    folder: Folder,
+    *,
+    repair: bool = False,
+    progress: Progress | None = None,
+    ops: FileOps | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Verified:
+    """Read every entry. `repair` removes those that no reader would accept.
+
+    What does not read back whole is read again at the end: an entry that another host replaces in this moment may be
+    gone, or have another size, for this host and for as long as it remembers (see properties).
+    """
+    ops, result, faults, suspects = ops or FileOps(), Verified(), Counter[str](), list[str]()
     for entry in _entries(folder, progress):
-        try:
-            found = record.decode(ops.read(entry.path), f"{Path(entry.path).parent.name}{entry.name}")
-        except FileNotFoundError:
-            continue  # collected or replaced meanwhile
-        except OSError as error:
-            faults[f"unreadable ({os.strerror(error.errno or 0)})"] += 1
-            continue
-        if not isinstance(found, Miss):
+        fault = _fault(entry.path, ops)
+        if fault is None:
             result.whole += 1
-            continue
-        faults[found.value] += 1
-        if repair:
-            with suppress(OSError):
-                ops.unlink(_trashed(folder, entry.path, ops))
-                result.removed += 1
+        elif fault != GONE:
+            suspects.append(entry.path)
+    if suspects:
+        sleep(REMEMBERED_SECONDS)
+    for path in suspects:
+        fault = _fault(path, ops)
+        if fault is None:
+            result.whole += 1
+        elif fault != GONE:
+            faults[fault] += 1
+            result.removed += repair and _removed(folder, path, ops)
     result.faults = dict(faults)
     return result
+
+
+def _fault(path: str, ops: FileOps) -> str | None:
+    """Why no reader would accept this entry; None where it is whole."""
+    shard, _, name = path.rpartition("/")
+    try:
+        found = record.decode(ops.read(path), f"{Path(shard).name}{name}")
+    except FileNotFoundError:
+        return GONE
+    except OSError as error:
+        return f"unreadable ({os.strerror(error.errno or 0)})"
+    return found.value if isinstance(found, Miss) else None
+
+
+def _removed(folder: Folder, path: str, ops: FileOps) -> bool:
+    try:
+        ops.unlink(_trashed(folder, path, ops))
+    except OSError:
+        return False
+    return True
 
 
 def collect(
