@@ -29,8 +29,8 @@ BUCKET_SECONDS = 60
 """Ages are compared in steps of this: the scan then remembers bytes per step instead of every file."""
 REMEMBERED_SECONDS = 2.0
 """Hosts believe what they know of a file for one second (FUSE)."""
-GONE = "gone"
-"""Collected, or replaced, meanwhile."""
+_GONE = "gone"
+"""Collected meanwhile."""
 
 Progress = Callable[[float, int], None]
 """Called with the share of the folders done, 0 to 1, and the number of files seen."""
@@ -114,14 +114,14 @@ def verify(
     """Read every entry. `repair` removes those that no reader would accept.
 
     What does not read back whole is read again at the end: an entry that another host replaces in this moment may be
-    gone, or have another size, for this host and for as long as it remembers (see properties).
+    stale, or have another size, for this host and for as long as it remembers (see properties).
     """
     ops, result, faults, suspects = ops or FileOps(), Verified(), Counter[str](), list[str]()
     for entry in _entries(folder, progress):
         fault = _fault(entry.path, ops)
         if fault is None:
             result.whole += 1
-        elif fault != GONE:
+        elif fault != _GONE:
             suspects.append(entry.path)
     if suspects:
         sleep(REMEMBERED_SECONDS)
@@ -129,7 +129,7 @@ def verify(
         fault = _fault(path, ops)
         if fault is None:
             result.whole += 1
-        elif fault != GONE:
+        elif fault != _GONE:
             faults[fault] += 1
             result.removed += repair and _removed(folder, path, ops)
     result.faults = dict(faults)
@@ -142,7 +142,7 @@ def _fault(path: str, ops: FileOps) -> str | None:
     try:
         found = record.decode(ops.read(path), f"{Path(shard).name}{name}")
     except FileNotFoundError:
-        return GONE
+        return _GONE
     except OSError as error:
         return f"unreadable ({os.strerror(error.errno or 0)})"
     return found.value if isinstance(found, Miss) else None

@@ -26,7 +26,7 @@ from slipway_server.cache.rendezvous import LIMIT_SECONDS, POLL_SECONDS, Meeting
 RENAME_SECONDS, RENAME_READS, RENAME_VERSIONS = 3.0, 500, 4
 """At least. Hosts that remember for a second which file has a name see one version a second."""
 RENAME_TEARS, VERSIONS_PER_TEAR, TEAR_SECONDS = 5, 20, 5.0
-"""So many torn versions, more than one in 20, or one that stays torn for so long: files are not replaced atomically."""
+"""Files are not replaced atomically where so many versions are torn, or one for so long; up to one in 20 may be."""
 ROUNDS = 50
 RACES, RACE_TURNS = 200, 10
 """Races per batch, and how often the lead must change: a process that came late has raced nobody."""
